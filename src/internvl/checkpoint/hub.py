@@ -80,7 +80,7 @@ def resolve(
     if name == BUNDLED:
         return _bundled()
     path = Path(name).expanduser()
-    if path.exists() or _looks_like_path(name):
+    if name and (path.exists() or _looks_like_path(name)):
         return _local_directory(path)
     if not _HUB_ID.fullmatch(name) or ".." in name or "--" in name:
         hint = (
