@@ -1,1 +1,1 @@
-"""TODO."""
+"""embeddings -> tokens -> text: one thread owns the model, everything else talks to it through `Engine`."""

@@ -1,0 +1,132 @@
+"""How the engine runs: lengths, batch, memory, precision. No torch here.
+
+`EngineConfig` is the one configuration. `TurbomindEngineConfig` and `PytorchEngineConfig` are LMDeploy's
+spellings of it: they take LMDeploy's field names, translate those that mean something here, and refuse the
+others by name.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, fields
+from typing import Any
+
+from internvl.config.model import TextConfig
+from internvl.engine.lmdeploy_fields import PYTORCH_FIELDS, TURBOMIND_FIELDS, Refused, Renamed
+from internvl.engine.spelling import nearest
+from internvl.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+#: Session length when none is asked for: room for four pictures of 13 tiles, or a page and a long answer.
+DEFAULT_SESSION_LEN = 16384
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineConfig:
+    """How one engine runs one model."""
+
+    session_len: int | None = None
+    """Tokens of one conversation: prompt, pictures and answer. None: the model's own context, at most
+    `DEFAULT_SESSION_LEN`; a longer one has to be asked for, because it costs memory."""
+    max_batch_size: int = 8
+    """Answers decoded together; further requests wait."""
+    max_waiting_requests: int = 1024
+    """Requests that may wait; one more raises CapacityError."""
+    cache_max_entry_count: float = 0.8
+    """Largest share of the device's free memory for keys and values; where `max_batch_size` conversations of
+    `session_len` do not fit into it, fewer run together."""
+    prefill_chunk_tokens: int = 2048
+    """Prompt tokens computed before the running answers get their next token."""
+    enable_prefix_caching: bool = True
+    """Keep the key-value rows of finished answers, so that the next turn of a conversation computes only
+    what is new."""
+    vision_batch_size: int | None = None
+    """Tiles in one call of the vision tower. None: 1 on a CPU (best use of its caches), 16 on a GPU."""
+    vision_cache_bytes: int = 512 * 2**20
+    """Image embeddings kept for pictures that may come again; 0 = none."""
+    dtype: str = "auto"
+    """Precision of the weights: "auto", "float32", "bfloat16" or "float16", as `load_model` takes it."""
+    device: str = "auto"
+    """"cpu", "cuda", "cuda:1"; "auto" = the first GPU if there is one."""
+    attention: str = "sdpa"
+    """Attention kernel, as `load_model` names them."""
+    revision: str | None = None
+    """Branch, tag or commit of the model on the hub."""
+    min_tiles: int | None = None
+    """Fewest tiles of a picture; None = the model's own."""
+    max_tiles: int | None = None
+    """Most tiles of a picture without its thumbnail; None = the model's own (12 for most)."""
+    seed: int | None = None
+    """Start of the seeds of requests that bring none; None = a fresh one each time."""
+
+    def __post_init__(self) -> None:
+        positive = ("session_len", "max_batch_size", "max_waiting_requests", "prefill_chunk_tokens")
+        for name in (*positive, "vision_batch_size", "min_tiles", "max_tiles"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"EngineConfig: {name} is {value}, must be at least 1")
+        if not 0 < self.cache_max_entry_count <= 1:
+            raise ConfigError(
+                f"EngineConfig: cache_max_entry_count is {self.cache_max_entry_count}, must be in (0, 1]"
+            )
+        if self.vision_cache_bytes < 0:
+            raise ConfigError("EngineConfig: vision_cache_bytes must not be negative (0 = no cache)")
+        if self.dtype not in DTYPES:
+            raise ConfigError(f"EngineConfig: dtype {self.dtype!r} is not one of {', '.join(DTYPES)}")
+        if self.min_tiles and self.max_tiles and self.min_tiles > self.max_tiles:
+            raise ConfigError(f"EngineConfig: min_tiles {self.min_tiles} is above max_tiles {self.max_tiles}")
+
+
+def session_length(config: EngineConfig, text: TextConfig) -> int:
+    """Tokens that one conversation may take with this model.
+
+    A context that stretches itself (dynamic NTK) has no hard end, so only the default bounds it.
+    A length beyond what the model was trained for is used as asked, and logged.
+    """
+    stretches = text.rope.kind == "dynamic"
+    if config.session_len is None:
+        return DEFAULT_SESSION_LEN if stretches else min(text.max_position, DEFAULT_SESSION_LEN)
+    if config.session_len > text.max_position and not stretches:
+        logger.warning(
+            "session_len %d is beyond the %d positions this model was trained on; late answers may be poor",
+            config.session_len,
+            text.max_position,
+        )
+    return config.session_len
+
+
+def TurbomindEngineConfig(**options: Any) -> EngineConfig:
+    """Return the `EngineConfig` that says what LMDeploy's TurbomindEngineConfig of these fields said.
+
+    Raises ConfigError for a field that is unknown, or that cannot be honoured here, with what to use instead.
+    """
+    return _translate("TurbomindEngineConfig", TURBOMIND_FIELDS, options)
+
+
+def PytorchEngineConfig(**options: Any) -> EngineConfig:
+    """Return the `EngineConfig` that says what LMDeploy's PytorchEngineConfig of these fields said.
+
+    Raises ConfigError for a field that is unknown, or that cannot be honoured here, with what to use instead.
+    """
+    return _translate("PytorchEngineConfig", PYTORCH_FIELDS, options)
+
+
+def _translate(spelling: str, table: dict[str, Renamed | Refused], options: dict[str, Any]) -> EngineConfig:
+    """Read `options` by LMDeploy's table; our own field names are understood as well."""
+    own = {field.name for field in fields(EngineConfig)}
+    translated: dict[str, Any] = {}
+    for name, value in options.items():
+        rule = table.get(name)
+        if isinstance(rule, Refused):
+            if value not in rule.harmless:
+                raise ConfigError(f"{spelling}: {name}={value!r} has no meaning here; {rule.instead}")
+        elif isinstance(rule, Renamed):
+            translated[rule.name] = rule.convert(value)
+        elif name in own:
+            translated[name] = value
+        else:
+            raise ConfigError(f"{spelling}: unknown field {name!r}{nearest(name, [*table, *own])}")
+    return EngineConfig(**translated)

@@ -1,0 +1,98 @@
+"""EngineConfig and LMDeploy's spellings of it."""
+
+import logging
+import subprocess
+import sys
+
+import pytest
+
+from internvl.config import RopeConfig, TextConfig
+from internvl.engine.config import (
+    DEFAULT_SESSION_LEN,
+    EngineConfig,
+    PytorchEngineConfig,
+    TurbomindEngineConfig,
+    session_length,
+)
+from internvl.errors import ConfigError
+
+
+def text_config(max_position: int, kind: str = "default") -> TextConfig:
+    return TextConfig(
+        family="qwen2",
+        vocab_size=8,
+        hidden_size=8,
+        intermediate_size=8,
+        num_layers=1,
+        num_heads=2,
+        num_kv_heads=1,
+        head_dim=4,
+        max_position=max_position,
+        rope=RopeConfig(kind=kind),
+    )
+
+
+def test_lmdeploys_defaults_spelled_out_mean_our_defaults():
+    assert TurbomindEngineConfig(tp=1, quant_policy=0, model_format=None) == EngineConfig()
+    assert PytorchEngineConfig(adapters=None, block_size=64, max_batch_size=None) == EngineConfig()
+
+
+def test_lmdeploys_names_are_translated():
+    config = TurbomindEngineConfig(session_len=8192, max_prefill_token_num=4096, cache_max_entry_count=0.5)
+    assert (config.session_len, config.prefill_chunk_tokens) == (8192, 4096)
+    assert config.cache_max_entry_count == 0.5
+    assert PytorchEngineConfig(device_type="cuda", max_batch_size=3).device == "cuda"
+
+
+@pytest.mark.parametrize(
+    ("spelling", "options", "words"),
+    [
+        (TurbomindEngineConfig, {"tp": 2}, ["tp=2", "one process per GPU"]),
+        (TurbomindEngineConfig, {"quant_policy": 4}, ["quant_policy=4", "dtype"]),
+        (PytorchEngineConfig, {"adapters": {"a": "path"}}, ["adapters", "merge"]),
+        (PytorchEngineConfig, {"sesion_len": 1}, ["sesion_len", "session_len"]),
+        (TurbomindEngineConfig, {"adapters": {}}, ["unknown field 'adapters'"]),
+    ],
+)
+def test_a_field_without_meaning_is_refused_by_name_with_what_to_use(spelling, options, words):
+    with pytest.raises(ConfigError) as caught:
+        spelling(**options)
+    for word in [spelling.__name__, *words]:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"session_len": 0},
+        {"max_batch_size": 0},
+        {"dtype": "int8"},
+        {"min_tiles": 4, "max_tiles": 2},
+        {"vision_cache_bytes": -1},
+        {"cache_max_entry_count": 0.0},
+    ],
+)
+def test_impossible_values_name_their_field(options):
+    with pytest.raises(ConfigError, match=next(iter(options))):
+        EngineConfig(**options)
+
+
+def test_the_session_is_the_models_context_up_to_a_sensible_length():
+    assert session_length(EngineConfig(), text_config(4096)) == 4096
+    assert session_length(EngineConfig(), text_config(131072)) == DEFAULT_SESSION_LEN
+    assert session_length(EngineConfig(), text_config(96, "dynamic")) == DEFAULT_SESSION_LEN
+
+
+def test_a_session_beyond_the_trained_context_is_used_and_logged(caplog):
+    with caplog.at_level(logging.WARNING):
+        assert session_length(EngineConfig(session_len=8192), text_config(2048)) == 8192
+    assert "beyond the 2048 positions" in caplog.text
+
+
+def test_the_plain_parts_of_the_engine_do_not_load_torch():
+    modules = ["config", "request", "scheduler", "stopping", "detokenizer", "answer", "context"]
+    code = "import sys\n" + "".join(f"import internvl.engine.{name}\n" for name in modules)
+    done = subprocess.run(
+        [sys.executable, "-c", code + "assert 'torch' not in sys.modules"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
