@@ -1,0 +1,115 @@
+"""The language model: embeddings -> hidden states -> logits, for every Llama-shaped family.
+
+Llama, Yi, InternLM2/2.5/3, Qwen2/2.5, Qwen3, Qwen3-MoE and Phi-3 differ only by fields of `TextConfig`;
+GPT-OSS (`models.gpt_oss`) brings another mixture of experts. Legend: `B` sequences, `T` tokens, `D` width,
+`V` vocabulary.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from internvl.config.model import TextConfig
+from internvl.nn.attention import Attention, AttentionPlan
+from internvl.nn.kv_cache import KVCache
+from internvl.nn.mlp import GatedMLP
+from internvl.nn.moe import MixtureMLP
+from internvl.nn.norm import RMSNorm
+from internvl.nn.rope import Rope
+
+
+class Decoder(nn.Module):
+    """Pre-norm transformer with causal attention."""
+
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embed = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(self.make_layer(layer) for layer in range(config.num_layers))
+        self.norm = RMSNorm(config.hidden_size, config.norm_eps)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.rope = Rope(config)
+        self.tie_weights()
+
+    def tie_weights(self) -> None:
+        """Let the output use the input embeddings where the config says so."""
+        if self.config.tie_embeddings:
+            self.lm_head.weight = self.embed.weight
+
+    def make_layer(self, layer: int) -> DecoderLayer:
+        """One layer; families with another MLP override this."""
+        config = self.config
+        mlp: nn.Module
+        if config.is_moe(layer):
+            mlp = MixtureMLP(config)
+        else:
+            mlp = GatedMLP(config.hidden_size, config.intermediate_size, bias=config.mlp_bias)
+        return DecoderLayer(config, layer, mlp)
+
+    def forward(
+        self,
+        inputs_embeds: Tensor,
+        *,
+        attention_mask: Tensor | None = None,
+        kv_cache: KVCache | None = None,
+        rows: Tensor | None = None,
+    ) -> Tensor:
+        """Embeddings (B, T, D) -> hidden states (B, T, D) after the final norm; `lm_head` turns these into
+        logits.
+
+        Without a cache, `attention_mask` (B, T) is 0 at padding, on either side. With one, the T tokens of
+        each sequence are appended to its row (`rows` (B,), default 0..B-1) and attend to what is stored and
+        to themselves; rows may hold different lengths. Padding and a cache exclude each other: prefill rows
+        one by one.
+        """
+        B, T, _ = inputs_embeds.shape
+        device = inputs_embeds.device
+        if kv_cache is None:
+            plan = AttentionPlan.uncached(self.rope, B, T, attention_mask, device)
+        else:
+            if attention_mask is not None and not bool(attention_mask.all()):
+                raise ValueError(
+                    "a padded attention_mask cannot be combined with kv_cache: prefill rows one by one"
+                )
+            row_list = list(range(B)) if rows is None else rows.tolist()
+            if len(row_list) != B:
+                raise ValueError(f"inputs_embeds hold {B} sequences, rows names {len(row_list)}")
+            plan = AttentionPlan.cached(self.rope, kv_cache, row_list, T, device)
+        x = inputs_embeds
+        for layer in self.layers:
+            x = layer(x, plan)
+        if kv_cache is not None:
+            kv_cache.advance(plan.rows, T)
+        return self.norm(x)
+
+
+class DecoderLayer(nn.Module):
+    """x += attention(norm(x)); x += mlp(norm(x))."""
+
+    def __init__(self, config: TextConfig, layer: int, mlp: nn.Module) -> None:
+        super().__init__()
+        self.attention_norm = RMSNorm(config.hidden_size, config.norm_eps)
+        self.attention = Attention(config, layer)
+        self.mlp_norm = RMSNorm(config.hidden_size, config.norm_eps)
+        self.mlp = mlp
+
+    def forward(self, x: Tensor, plan: AttentionPlan) -> Tensor:
+        """(B, T, D) -> (B, T, D)."""
+        x = x + self.attention(self.attention_norm(x), plan)
+        return x + self.mlp(self.mlp_norm(x))
+
+
+def make_decoder(config: TextConfig) -> Decoder:
+    """The decoder class of this family."""
+    if config.family == "gpt_oss":
+        from internvl.models.gpt_oss import GptOssDecoder
+
+        return GptOssDecoder(config)
+    return Decoder(config)
+
+
+def set_attention(model: nn.Module, kind: str) -> None:
+    """Choose the attention kernel ("sdpa" or "flash") of every decoder layer in `model`."""
+    for module in model.modules():
+        if isinstance(module, Attention):
+            module.kind = kind  # type: ignore[assignment]
