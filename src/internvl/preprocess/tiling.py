@@ -1,7 +1,7 @@
 """A picture of any size -> square tiles for the vision tower; the only implementation of the cut.
 
-In: an RGB picture. Out: uint8 (N, S, S, 3), `S` = tile side (usually 448), `N` = columns x rows (+ 1 overview).
-Called by `preprocess.processor`; nothing here imports torch.
+In: an RGB picture. Out: uint8 (N, S, S, 3); `S` = side of a tile, usually 448 pixels, `N` = columns x rows
+(+ 1 overview). Called by `preprocess.processor`; nothing here imports torch.
 
 Source: dynamic high resolution, InternVL 1.5, arXiv:2404.16821, section 3.3.
 """
@@ -22,10 +22,10 @@ from internvl.types import TileGrid
 def candidate_grids(min_tiles: int, max_tiles: int) -> tuple[TileGrid, ...]:
     """Every (columns, rows) with min_tiles <= columns * rows <= max_tiles, fewest tiles first.
 
-    Grids with equally many tiles keep the order of a CPython set that was filled in the reference's order. With
-    min_tiles = 1 that order never matters; with min_tiles > 1 it decides exact ties (FACTS: min = max = 4), so the
-    set is built here just as the reference builds it. Hashes of int tuples do not vary from run to run, and a
-    test pins the result for all limits up to 40.
+    Grids with equally many tiles keep the order of a CPython set that was filled in the reference's order.
+    With min_tiles = 1 that order never matters; with min_tiles > 1 it decides exact ties (FACTS: min = max =
+    4), so the set is built here just as the reference builds it. Hashes of int tuples do not vary from run to
+    run, and a test pins the result for all limits up to 40.
     """
     if not 1 <= min_tiles <= max_tiles:
         raise ConfigError(
@@ -47,9 +47,9 @@ def tile_grid(
 ) -> TileGrid:
     """Return the grid whose aspect ratio is nearest to the picture's, exactly as the reference does.
 
-    The difference |width/height - columns/rows| is taken in double precision. On an exact tie the larger grid wins
-    if the picture has more than half of the pixels that the grid would have. The picture's own resolution plays
-    no other part: see `choose_grid` for a policy that looks at it.
+    The difference |width/height - columns/rows| is taken in double precision. On an exact tie the larger grid
+    wins if the picture has more than half of the pixels that the grid would have. The picture's own
+    resolution plays no other part: see `choose_grid` for a policy that looks at it.
 
     Args:
         width: Pixels of the picture.
@@ -96,9 +96,9 @@ def cut_tiles(
 ) -> npt.NDArray[np.uint8]:
     """Resize a picture to the grid and cut it into tiles, row by row, left to right.
 
-    The whole picture is stretched to (columns * S, rows * S) with Pillow's bicubic filter *before* it is cut (parity:
-    tiles share the filter's support across their borders; its aspect ratio is not kept). The overview, the whole
-    picture resized to one tile, comes last.
+    The whole picture is stretched to (columns * S, rows * S) with Pillow's bicubic filter *before* it is cut
+    (parity: tiles share the filter's support across their borders; its aspect ratio is not kept). The
+    overview, the whole picture resized to one tile, comes last.
 
     Args:
         image: RGB picture.
