@@ -1,7 +1,7 @@
 """`internvl COMMAND ...`: finds the command, runs it, turns errors into one line and an exit code.
 
-Each command is a plain function `command(...)` with Typer annotations in `internvl/cli/<name>.py`; this file knows only
-their names and one-line descriptions, so that `internvl --help` imports none of them.
+Each command is a plain function `command(...)` with Typer annotations in `internvl/cli/<name>.py`; this file
+knows only their names and one-line descriptions, so that `internvl --help` imports none of them.
 
 Exit codes: 0 done, 1 the work failed, 2 wrong usage, 130 interrupted.
 """
