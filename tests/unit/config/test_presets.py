@@ -83,9 +83,8 @@ def test_each_preset_is_consistent(preset):
         assert preset.config.tokens_per_tile == 256
         assert preset.config.text.family == BACKBONES[preset.backbone].text.family
         assert preset.backbone_licence
-        # Families that stretch their positions may be trained beyond max_position.
-        stretches = preset.config.text.rope.kind != "default"
-        assert stretches or preset.context_length <= preset.config.text.max_position
+        # InternVL2-40B was trained with 8k on a backbone configured for 4k.
+        assert preset.name == "InternVL2-40B" or preset.context_length <= preset.config.text.max_position
 
 
 def test_variants_share_the_shape_of_their_base():
