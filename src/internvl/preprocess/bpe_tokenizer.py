@@ -60,9 +60,8 @@ class BpeTokenizer(Tokenizer):
         model = self.model if first else self._inner_model
         return list(model.encode(text, add_special_tokens=False).ids)
 
-    def _encode_spans(self, text: str) -> list[tuple[int, int, int]]:
-        encoding = self._inner_model.encode(text, add_special_tokens=False)
-        return [(i, start, end) for i, (start, end) in zip(encoding.ids, encoding.offsets, strict=True)]
+    def _spelling(self, token_id: int) -> str:
+        return self.model.decode([token_id], skip_special_tokens=False)
 
     def _decode(self, ids: Sequence[int], skip: frozenset[int]) -> str:
         kept = [i for i in ids if i not in skip]

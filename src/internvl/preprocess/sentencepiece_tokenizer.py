@@ -82,9 +82,8 @@ class SentencePieceTokenizer(Tokenizer):
     def _encode_run(self, text: str, first: bool) -> list[int]:
         return list(self.model.encode(text, out_type=int))
 
-    def _encode_spans(self, text: str) -> list[tuple[int, int, int]]:
-        pieces = self.model.encode(text, out_type="immutable_proto").pieces
-        return [(piece.id, piece.begin, piece.end) for piece in pieces]
+    def _spelling(self, token_id: int) -> str:
+        return str(self.model.id_to_piece(token_id)).replace(WORD_MARK, " ")
 
     def _subword_token_to_id(self, token: str) -> int | None:
         i = int(self.model.piece_to_id(token))

@@ -91,8 +91,8 @@ class Tokenizer(ABC):
         """Encode text that holds no added tokens; `first`: nothing stands before it."""
 
     @abstractmethod
-    def _encode_spans(self, text: str) -> list[tuple[int, int, int]]:
-        """Encode and say where in the text each id comes from: (id, start, end)."""
+    def _spelling(self, token_id: int) -> str:
+        """Return the text from which the subword model makes this id."""
 
     @abstractmethod
     def _decode(self, ids: Sequence[int], skip: frozenset[int]) -> str:
@@ -218,19 +218,17 @@ class Tokenizer(ABC):
         the reference would let it through.
         """
         ids = self._encode_run(text, first)
-        if self.control_token_ids.isdisjoint(ids):
+        offenders = self.control_token_ids.intersection(ids)
+        if not offenders:
             return ids
-        cuts = [
-            start + 1
-            for i, start, end in self._encode_spans(text)
-            if i in self.control_token_ids and end > start
-        ]
-        cuts = sorted({cut for cut in cuts if 0 < cut < len(text)})
-        if not cuts:
-            raise RequestError(
-                f"the text {text!r:.80} is the spelling of a control token. Write it differently."
-            )
-        parts = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+        cuts: set[int] = set()
+        for spelling in filter(None, map(self._spelling, offenders)):
+            cuts.update(match.start() + 1 for match in re.finditer(re.escape(spelling), text))
+        # a normalizer may have changed the text before the match: then every letter stands alone
+        inside = sorted(cut for cut in cuts or range(len(text)) if 0 < cut < len(text))
+        if not inside:
+            raise RequestError(f"{text!r:.80} is itself a control token of this model. Write it differently.")
+        parts = [text[a:b] for a, b in zip([0, *inside], [*inside, len(text)], strict=True)]
         return [i for n, part in enumerate(parts) for i in self._encode_safely(part, first and n == 0)]
 
     def _finder(self, allowed: frozenset[str] | None) -> re.Pattern[str]:

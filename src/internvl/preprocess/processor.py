@@ -1,0 +1,299 @@
+"""Messages -> `ModelInputs`: the composition of intake, tiling, template and tokenizer.
+
+In: OpenAI-style messages. Out: `input_ids` (T,) with `image_token_id` at every image token, `pixel_values`
+(N, 3, h, w), and what each picture costs. Called by the engine and by training, so both see the same prompts.
+
+Shapes: `T` tokens, `N` tiles, `K` image tokens per tile.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from internvl.config import ModelConfig
+from internvl.errors import CheckpointError, MediaError, RequestError
+from internvl.preprocess import tiling
+from internvl.preprocess.chat_template import ChatTemplate, find_template, template_of
+from internvl.preprocess.messages import Picture, Role, Turn, check_tiles, parse_messages
+from internvl.preprocess.tokenizer import GROUNDING_TOKENS, Segment, Tokenizer
+from internvl.types import MediaUsage, ModelInputs, TileGrid
+
+if TYPE_CHECKING:
+    import torch
+
+    from internvl.media.limits import AddressPolicy, MediaLimits
+
+IMAGE_START, IMAGE_CONTEXT, IMAGE_END = "<img>", "<IMG_CONTEXT>", "</img>"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TileLimits:
+    """How finely pictures are cut where a message does not say it itself; None = as the model says."""
+
+    min_tiles: int | None = None
+    max_tiles: int | None = None
+    thumbnail: bool | None = None
+
+
+class Processor:
+    """Turns conversations into model inputs for one checkpoint."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        tokenizer: Tokenizer,
+        template: str | None = None,
+        *,
+        limits: MediaLimits | None = None,
+        policy: AddressPolicy | None = None,
+        special_tokens_in_answers: bool | None = None,
+    ) -> None:
+        """Combine a model's description with its tokenizer.
+
+        Args:
+            config: Decides tiles, image tokens and the default template.
+            tokenizer: Of the same checkpoint.
+            template: Name of another template (`chat_template.TEMPLATES`).
+            limits: On the size of pictures and files; None = the defaults of `media.image`.
+            policy: Which addresses pictures may be fetched from; None = the default of `media.image`.
+            special_tokens_in_answers: Whether special tokens spelled in *assistant* messages count. None: as in the
+                reference, where the family's answers keep them (see `skip_special_tokens`). Set False where
+                clients, not the model, write the assistant messages.
+
+        Raises:
+            ConfigError: There is no such template.
+            CheckpointError: The tokenizer lacks the image tokens or the template's stop token.
+        """
+        self.config = config
+        self.tokenizer = tokenizer
+        self.template: ChatTemplate = template_of(config) if template is None else find_template(template)
+        self.limits = limits
+        self.policy = policy
+        self.image_token_id = self._required_id(IMAGE_CONTEXT)
+        self._required_id(IMAGE_START), self._required_id(IMAGE_END)
+        self._required_id(self.template.stop_tokens[0])
+        keep = (
+            not self.skip_special_tokens if special_tokens_in_answers is None else special_tokens_in_answers
+        )
+        self._spellable = self._spellable_tokens(keep)
+
+    @property
+    def skip_special_tokens(self) -> bool:
+        """Whether the family's reference drops special tokens from answers: the V3.5 package of the GitHub layout
+        keeps them (so `<ref>` and `<box>` show), all others drop them."""
+        keeps = self.config.layout == "github" and self.config.text.family in (
+            "qwen3",
+            "qwen3_moe",
+            "gpt_oss",
+        )
+        return not keeps
+
+    @property
+    def stop_token_ids(self) -> tuple[int, ...]:
+        """Ids that end an answer."""
+        ids = (self.tokenizer.token_to_id(token) for token in self.template.stop_tokens)
+        return tuple(i for i in ids if i is not None)
+
+    # -- pictures
+
+    def tile_grid(self, width: int, height: int, min_tiles: int = 1, max_tiles: int = 12) -> TileGrid:
+        """Return (columns, rows) for a picture of this size in pixels."""
+        least, most, _ = self._limits_for(TileLimits(min_tiles=min_tiles, max_tiles=max_tiles))
+        return tiling.tile_grid(
+            width, height, min_tiles=least, max_tiles=most, image_size=self.config.image_size
+        )
+
+    def tiles(
+        self, image: Any, min_tiles: int = 1, max_tiles: int = 12, thumbnail: bool = True
+    ) -> torch.Tensor:
+        """Cut one picture.
+
+        Args:
+            image: Anything that `media.image.open_image` reads.
+            min_tiles: Fewest tiles, the thumbnail not counted.
+            max_tiles: Most tiles, the thumbnail not counted.
+            thumbnail: Append an overview if the grid has several tiles.
+
+        Returns:
+            float32 (N, 3, h, w), normalised; h = w = `config.image_size`.
+        """
+        limits = TileLimits(min_tiles=min_tiles, max_tiles=max_tiles, thumbnail=thumbnail)
+        opened = self._open(Picture(source=image, where="image"), limits, index=0)
+        return self._normalize([self._cut(opened)])
+
+    # -- conversations
+
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        tile_limits: TileLimits = TileLimits(),
+        add_generation_prompt: bool = True,
+    ) -> str:
+        """Return the prompt text, every picture written out as its image tokens."""
+        turns = parse_messages(messages)
+        opened = self._open_all(turns, tile_limits)
+        return "".join(text for text, _ in self._segments(turns, opened, add_generation_prompt))
+
+    def plan(
+        self, messages: Sequence[Mapping[str, Any]], *, tile_limits: TileLimits = TileLimits()
+    ) -> list[MediaUsage]:
+        """Say what the pictures of a conversation will cost, before anything is cut (no `content_hash`)."""
+        return [opened.usage for opened in self._open_all(parse_messages(messages), tile_limits).values()]
+
+    def plan_sizes(
+        self, sizes: Sequence[tuple[int, int]], *, tile_limits: TileLimits = TileLimits()
+    ) -> list[MediaUsage]:
+        """Say what pictures of these sizes (width, height in pixels) will cost."""
+        return [
+            self._usage(width, height, self._limits_for(tile_limits), index)
+            for index, (width, height) in enumerate(sizes)
+        ]
+
+    def __call__(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        tile_limits: TileLimits = TileLimits(),
+        add_generation_prompt: bool = True,
+    ) -> ModelInputs:
+        """Return everything that the model needs to answer a conversation.
+
+        Args:
+            messages: OpenAI-style, see `preprocess.messages`.
+            tile_limits: For pictures whose part does not say it.
+            add_generation_prompt: End with the header of the answer; False for a finished conversation.
+
+        Raises:
+            RequestError: The messages do not make a conversation.
+            MediaError: A picture cannot be read.
+        """
+        import torch
+
+        turns = parse_messages(messages)
+        opened = self._open_all(turns, tile_limits)
+        segments = self._segments(turns, opened, add_generation_prompt)
+        ids = self.tokenizer.encode_segments(segments)
+        media, cuts = [], []
+        for each in opened.values():
+            cut = self._cut(each)
+            digest = hashlib.sha256(np.asarray(cut.shape, dtype=np.int64).tobytes())
+            digest.update(cut.data)
+            media.append(replace(each.usage, content_hash=digest.hexdigest()))
+            cuts.append(cut)
+        expected = sum(usage.num_tokens for usage in media)
+        found = ids.count(self.image_token_id)
+        # text cannot spell the image token, so this can only be our own mistake
+        assert found == expected, f"{found} image tokens in the prompt, {expected} for the pictures"
+        return ModelInputs(
+            input_ids=torch.tensor(ids, dtype=torch.int64),
+            pixel_values=self._normalize(cuts) if cuts else None,
+            media=media,
+            prompt="".join(text for text, _ in segments),
+        )
+
+    # -- inside
+
+    def _segments(
+        self, turns: list[Turn], opened: Mapping[int, _Opened], add_generation_prompt: bool
+    ) -> list[Segment]:
+        def show(picture: Picture) -> str:
+            return IMAGE_START + IMAGE_CONTEXT * opened[id(picture)].usage.num_tokens + IMAGE_END
+
+        return self.template.render(
+            turns, show=show, spellable=self._spellable, add_generation_prompt=add_generation_prompt
+        )
+
+    def _open_all(self, turns: list[Turn], limits: TileLimits) -> dict[int, _Opened]:
+        """Open the pictures in prompt order; keys are the identities of the `Picture`s."""
+        pictures = [picture for turn in turns for picture in turn.pictures]
+        return {id(p): self._open(p, limits, index) for index, p in enumerate(pictures)}
+
+    def _open(self, picture: Picture, limits: TileLimits, index: int) -> _Opened:
+        from internvl.media.image import open_image
+
+        options: dict[str, Any] = {"limits": self.limits, "policy": self.policy}
+        try:
+            image = open_image(picture.source, **{k: v for k, v in options.items() if v is not None})
+        except MediaError as error:
+            raise MediaError(f"{picture.where}: {error}") from error
+        resolved = self._limits_for(picture, limits)
+        return _Opened(image, self._usage(image.width, image.height, resolved, index))
+
+    def _usage(self, width: int, height: int, limits: tuple[int, int, bool], index: int) -> MediaUsage:
+        least, most, thumbnail = limits
+        grid = tiling.tile_grid(
+            width, height, min_tiles=least, max_tiles=most, image_size=self.config.image_size
+        )
+        usage = MediaUsage(
+            index=index,
+            width=width,
+            height=height,
+            grid=grid,
+            thumbnail=tiling.has_thumbnail(grid, thumbnail),
+            num_tokens=0,
+        )
+        return replace(usage, num_tokens=usage.num_tiles * self.config.tokens_per_tile)
+
+    def _limits_for(self, *wishes: Picture | TileLimits) -> tuple[int, int, bool]:
+        """Return (min_tiles, max_tiles, thumbnail): the first wish that is not None, else the model's own."""
+
+        def first(name: str, default: Any) -> Any:
+            values = (getattr(wish, name) for wish in wishes)
+            return next((value for value in values if value is not None), default)
+
+        dynamic = self.config.dynamic_tiling
+        most = check_tiles(first("max_tiles", self.config.max_tiles if dynamic else 1), "max_tiles")
+        wished = first("min_tiles", None)
+        least = min(self.config.min_tiles if dynamic else 1, most) if wished is None else wished
+        if check_tiles(least, "min_tiles") > most:
+            raise RequestError(f"min_tiles {least} exceeds max_tiles {most}. Lower one or raise the other.")
+        return least, most, bool(first("thumbnail", self.config.use_thumbnail))
+
+    def _cut(self, opened: _Opened) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        usage = opened.usage
+        return tiling.cut_tiles(
+            opened.image, grid=usage.grid, image_size=self.config.image_size, thumbnail=usage.thumbnail
+        )
+
+    def _normalize(self, cuts: list[np.ndarray[Any, np.dtype[np.uint8]]]) -> torch.Tensor:
+        """Join uint8 (n, S, S, 3) of each picture into float32 (N, 3, S, S)."""
+        from internvl.preprocess.transforms import normalize
+
+        return normalize(np.concatenate(cuts))
+
+    def _spellable_tokens(self, special_in_answers: bool) -> dict[Role, frozenset[str]]:
+        """Say which added tokens the text of each role may name.
+
+        A user may mark regions (`<ref>`, `<box>`, `<quad>`) and nothing else. The system message, which is the
+        operator's, and answers may also name the vocabulary's added words that are not special (`<think>`). Answers of
+        families that keep special tokens may hold any but those that end an answer or stand for a picture.
+        """
+        added = self.tokenizer.added_tokens
+        words = frozenset(name for name, token in added.items() if not token.special) | GROUNDING_TOKENS
+        barred = frozenset((IMAGE_START, IMAGE_CONTEXT, IMAGE_END, *self.template.stop_tokens))
+        answers = (frozenset(added) if special_in_answers else words) - barred
+        return {"user": GROUNDING_TOKENS, "system": words - barred, "assistant": answers}
+
+    def _required_id(self, token: str) -> int:
+        i = self.tokenizer.token_to_id(token)
+        if i is None:
+            raise CheckpointError(
+                f"the tokenizer has no {token!r}, which the template {self.template.name!r} needs. "
+                "Use the tokenizer files of the same checkpoint, or another template."
+            )
+        return i
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A picture in memory and its cost."""
+
+    image: Image.Image
+    usage: MediaUsage
