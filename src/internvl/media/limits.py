@@ -16,8 +16,8 @@ class MediaLimits:
     max_pixels: int = 80_000_000
     """Width x height, read from the header before anything is decoded. 600 dpi A3 has 70 Mpx."""
     max_decode_bytes: int = 800_000_000
-    """Memory that decoding is expected to need, by format (`media.image`); progressive CMYK JPEG, for one,
-    needs three times as much per pixel as plain JPEG."""
+    """Memory that decoding may need, estimated from format and size (`media.formats`): 80 Mpx of JPEG or PNG,
+    44 Mpx of WebP, 40 Mpx of AVIF."""
     timeout_s: float = 20.0
     """For a download as a whole: name look-up, connection, every redirect and the last byte."""
     max_redirects: int = 3
