@@ -115,7 +115,10 @@ class GenerationConfig:
             object.__setattr__(self, name, tuple(value))
         checks: Sequence[tuple[bool, str]] = (
             (self.max_new_tokens >= 1, "max_new_tokens must be at least 1"),
-            (0 <= self.min_new_tokens <= self.max_new_tokens, "min_new_tokens must be in [0, max_new_tokens]"),
+            (
+                0 <= self.min_new_tokens <= self.max_new_tokens,
+                "min_new_tokens must be in [0, max_new_tokens]",
+            ),
             (self.temperature >= 0, "temperature must not be negative"),
             (0 < self.top_p <= 1, "top_p must be in (0, 1]"),
             (self.top_k >= 0, "top_k must not be negative (0 = all tokens)"),
@@ -150,6 +153,9 @@ class Usage:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+    """Prompt tokens whose keys and values were kept from an earlier turn."""
+    cached_media: int = 0
+    """Pictures that did not pass through the vision tower again."""
     media: tuple[MediaUsage, ...] = ()
     vision_s: float = 0.0
     """Seconds in the vision tower (0 when every picture was cached)."""
@@ -175,8 +181,23 @@ class Response:
     logprobs: list[TokenLogprob] | None = None
     index: int = 0
     """Which prompt of a batch this answers."""
+    choice: int = 0
+    """Which of the `n` answers to that prompt."""
     usage: Usage = field(default_factory=Usage)
     error_message: str | None = None
 
     def __str__(self) -> str:
         return self.text
+
+    def extend(self, delta: Response) -> Response:
+        """Append the next piece of the same answer; its counts and usage replace the ones so far."""
+        self.text += delta.text
+        self.token_ids += delta.token_ids
+        if delta.logprobs is not None:
+            self.logprobs = [*(self.logprobs or []), *delta.logprobs]
+        self.input_token_len = delta.input_token_len
+        self.generate_token_len = delta.generate_token_len
+        self.finish_reason = delta.finish_reason
+        self.usage = delta.usage
+        self.error_message = delta.error_message
+        return self

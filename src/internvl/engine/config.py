@@ -13,8 +13,8 @@ from typing import Any
 
 from internvl.config.model import TextConfig
 from internvl.engine.lmdeploy_fields import PYTORCH_FIELDS, TURBOMIND_FIELDS, Refused, Renamed
-from internvl.engine.spelling import nearest
 from internvl.errors import ConfigError
+from internvl.preprocess.messages import nearest
 
 logger = logging.getLogger(__name__)
 
@@ -128,5 +128,5 @@ def _translate(spelling: str, table: dict[str, Renamed | Refused], options: dict
         elif name in own:
             translated[name] = value
         else:
-            raise ConfigError(f"{spelling}: unknown field {name!r}{nearest(name, [*table, *own])}")
+            raise ConfigError(f"{spelling}: unknown field {name!r}. {nearest(name, [*table, *own])}")
     return EngineConfig(**translated)

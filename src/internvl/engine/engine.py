@@ -1,0 +1,320 @@
+"""The engine's face: submit, stream, abort. Everything that answers goes through it.
+
+In: messages (or ModelInputs) and a GenerationConfig; out: `Response` deltas. Pictures and prompts are
+prepared in the caller's thread; one worker thread owns the model and decodes all open requests together.
+Callers: `pipeline`, commands, and anything else that wants answers; every method may be called from any
+thread.
+"""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import secrets
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from types import TracebackType
+from typing import Self
+
+from internvl.engine.answer import Answer, StopRules
+from internvl.engine.config import EngineConfig, session_length
+from internvl.engine.context import check_context, room_for_answer
+from internvl.engine.memory import fitting_rows, free_bytes
+from internvl.engine.request import Generation, Request, content_keys
+from internvl.engine.runner import Runner
+from internvl.engine.sampler import Sampler
+from internvl.engine.scheduler import Scheduler
+from internvl.engine.worker import Worker
+from internvl.errors import CapacityError, InternVLError, RequestError
+from internvl.models.internvl import InternVLModel
+from internvl.preprocess.processor import Processor, TileLimits
+from internvl.types import GenerationConfig, Message, ModelInputs, Response
+
+Prompt = Sequence[Message] | ModelInputs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineStats:
+    """What the engine is doing, and how much it did not need to do."""
+
+    num_running: int
+    num_waiting: int
+    num_rows: int
+    """Answers that can be decoded together."""
+    cached_pictures: int
+    cached_picture_bytes: int
+    picture_hits: int
+    picture_misses: int
+
+
+class Engine:
+    """One model and one processor, answering many requests at once."""
+
+    def __init__(
+        self, model: InternVLModel, processor: Processor, config: EngineConfig | None = None
+    ) -> None:
+        self.model = model
+        self.processor = processor
+        self.config = config or EngineConfig()
+        text = model.config.text
+        self.session_len = session_length(self.config, text)
+        self.num_rows = fitting_rows(
+            self.config, text, session_len=self.session_len, dtype=model.dtype, free=free_bytes(model.device)
+        )
+        self._runner = Runner(
+            model,
+            num_rows=self.num_rows,
+            max_length=self.session_len,
+            vision_batch_size=self.config.vision_batch_size,
+            vision_cache_bytes=self.config.vision_cache_bytes,
+        )
+        self._scheduler = Scheduler(
+            num_rows=self.num_rows,
+            chunk_tokens=self.config.prefill_chunk_tokens,
+            reuse_prefixes=self.config.enable_prefix_caching,
+            position_limit=model.decoder.rope.length_limit,
+        )
+        self._worker = Worker(self._runner, self._scheduler)
+        self._request_numbers = itertools.count()
+        # The worker's thread does not know the engine, so an engine nobody holds is closed; so is one at
+        # exit.
+        self._close = weakref.finalize(self, self._worker.close)
+
+    # -- asking
+
+    def prepare(self, messages: Sequence[Message]) -> ModelInputs:
+        """Return the prompt and the tiles of a conversation, cut as this engine's configuration says."""
+        limits = TileLimits(min_tiles=self.config.min_tiles, max_tiles=self.config.max_tiles)
+        return self.processor(messages, tile_limits=limits)
+
+    def submit(
+        self,
+        prompt: Prompt,
+        gen_config: GenerationConfig | None = None,
+        *,
+        index: int = 0,
+        deltas: queue.SimpleQueue[Response] | None = None,
+    ) -> Request:
+        """Start answering `prompt` and return at once.
+
+        Args:
+            prompt: OpenAI-style messages, or what `prepare` made of them.
+            gen_config: How to answer; None: greedy, at most 512 tokens or what the session has room for.
+            index: Copied into the responses; the place in a batch.
+            deltas: The queue that the deltas go to; by default one of the request's own, which `stream`
+            reads.
+
+        Raises:
+            RequestError: The request cannot be answered; ContextLengthError: it does not fit (token bill).
+            MediaError: A picture cannot be read.
+            CapacityError: Too many requests are waiting.
+        """
+        inputs = prompt if isinstance(prompt, ModelInputs) else self.prepare(prompt)
+        gen_config = self._checked(inputs, gen_config)
+        limit = self.num_rows + self.config.max_waiting_requests
+        if self._worker.num_open + gen_config.n > limit:
+            raise CapacityError(
+                f"{self._worker.num_open} answers are open, {self.num_rows} fit into a batch and"
+                f" max_waiting_requests={self.config.max_waiting_requests} more may wait; try again later"
+            )
+        request = Request(inputs, gen_config, index=index, deltas=deltas or queue.SimpleQueue())
+        self._worker.submit(self._generations(request))
+        return request
+
+    def stream(self, request: Request) -> Iterator[Response]:
+        """Yield the deltas of a request until its answers are complete; raise what made it fail.
+
+        Leaving the iteration early (a break, Ctrl-C) aborts the request.
+        """
+        num_open = request.gen_config.n
+        try:
+            while num_open:
+                delta = request.deltas.get()
+                num_open -= delta.finish_reason is not None
+                if delta.finish_reason == "error" and request.error is not None:
+                    raise request.error
+                yield delta
+        finally:
+            if num_open:
+                request.abort()
+
+    def abort(self, request: Request) -> None:
+        """Stop answering; the stream ends with finish_reason "abort" and what there is. Any thread, any
+        moment."""
+        request.abort()
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        gen_config: GenerationConfig | Sequence[GenerationConfig] | None = None,
+        *,
+        on_finished: Callable[[Response], None] | None = None,
+    ) -> list[Response]:
+        """Answer all prompts, as many together as fit; return n responses per prompt, in the prompts' order.
+
+        A prompt that fails gives a response with finish_reason "error" and `error_message`; the others go on.
+        """
+        answers: dict[tuple[int, int], Response] = {}
+        for delta in self.stream_all(prompts, gen_config):
+            key = delta.index, delta.choice
+            answers[key] = answers[key].extend(delta) if key in answers else delta
+            if on_finished is not None and delta.finish_reason is not None:
+                on_finished(answers[key])
+        return [answers[key] for key in sorted(answers)]
+
+    def stream_all(
+        self,
+        prompts: Sequence[Prompt],
+        gen_config: GenerationConfig | Sequence[GenerationConfig] | None = None,
+    ) -> Iterator[Response]:
+        """Yield the deltas of all prompts as they come; `index` and `choice` say which answer each belongs
+        to.
+
+        Prompts are prepared a little ahead of what fits, not all at once: their tiles take memory.
+        """
+        gen_configs = _one_each(gen_config, len(prompts))
+        deltas: queue.SimpleQueue[Response] = queue.SimpleQueue()
+        todo = deque(enumerate(zip(prompts, gen_configs, strict=True)))
+        num_open: dict[int, int] = {}
+        requests: dict[int, Request] = {}
+        try:
+            while todo or requests:
+                if todo and len(requests) < 2 * self.num_rows:
+                    index, (prompt, config) = todo.popleft()
+                    try:
+                        requests[index] = self.submit(prompt, config, index=index, deltas=deltas)
+                        num_open[index] = requests[index].gen_config.n
+                    except InternVLError as error:
+                        yield Response(index=index, finish_reason="error", error_message=str(error))
+                    continue
+                delta = deltas.get()
+                num_open[delta.index] -= delta.finish_reason is not None
+                if not num_open[delta.index]:
+                    del requests[delta.index]
+                yield delta
+        finally:
+            for request in requests.values():
+                request.abort()
+
+    # -- state
+
+    def stats(self) -> EngineStats:
+        """Return a snapshot of the engine's work and caches."""
+        features = self._runner.features
+        return EngineStats(
+            num_running=self._scheduler.num_running,
+            num_waiting=self._scheduler.num_waiting,
+            num_rows=self.num_rows,
+            cached_pictures=len(features),
+            cached_picture_bytes=features.size_bytes,
+            picture_hits=features.hits,
+            picture_misses=features.misses,
+        )
+
+    def close(self) -> None:
+        """End open requests with finish_reason "abort" and the worker's thread. More than once is fine."""
+        self._close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # -- a request's parts
+
+    def _checked(self, inputs: ModelInputs, gen_config: GenerationConfig | None) -> GenerationConfig:
+        """Return the configuration to use; raise when prompt and answer do not fit."""
+        num_prompt_tokens = len(inputs.input_ids)
+        if gen_config is None:
+            gen_config = GenerationConfig()
+            room = room_for_answer(num_prompt_tokens, self.session_len, gen_config.max_new_tokens)
+            gen_config = gen_config.replace(max_new_tokens=room)
+        check_context(
+            num_prompt_tokens=num_prompt_tokens,
+            media=inputs.media,
+            max_new_tokens=gen_config.max_new_tokens,
+            session_len=self.session_len,
+            model_context=self.model.config.text.max_position,
+        )
+        return gen_config
+
+    def _generations(self, request: Request) -> list[Generation]:
+        gen_config, tokenizer = request.gen_config, self.processor.tokenizer
+        prompt_ids = request.inputs.input_ids.tolist()
+        keys = content_keys(request.inputs, self.model.image_token_id, prompt_ids)
+        rules = self._stop_rules(gen_config)
+        skip = gen_config.skip_special_tokens
+        if skip is None:
+            skip = self.processor.skip_special_tokens
+        seed = self._seed(gen_config)
+        bad_sequences = self._bad_sequences(gen_config)
+        return [
+            Generation(
+                request=request,
+                choice=choice,
+                prompt_ids=prompt_ids,
+                prompt_keys=keys,
+                answer=Answer(
+                    gen_config,
+                    rules,
+                    decode=partial(tokenizer.decode, skip_special_tokens=skip),
+                    token_text=tokenizer.id_to_token,
+                ),
+                sampler=Sampler(gen_config, seed=seed + choice, bad_sequences=bad_sequences),
+            )
+            for choice in range(gen_config.n)
+        ]
+
+    def _stop_rules(self, gen_config: GenerationConfig) -> StopRules:
+        """The family's own stop tokens (unless `ignore_eos`) and the request's.
+
+        The family's are stop strings too: the reference splits the text at them however they were spelled.
+        And a stop word that is one special token is a stop token too, as it may never show in the text.
+        """
+        tokenizer = self.processor.tokenizer
+        strings = gen_config.stop_words
+        ids = {*gen_config.stop_token_ids}
+        for word in strings:
+            token_id = tokenizer.token_to_id(word)
+            if token_id is not None and token_id in tokenizer.special_token_ids:
+                ids.add(token_id)
+        if not gen_config.ignore_eos:
+            strings = (*strings, *self.processor.template.stop_tokens)
+            ids.update(self.processor.stop_token_ids)
+        # chat() of the GitHub packages strips its answers; transformers' generate and decode do not.
+        trim = self.processor.config.layout == "github"
+        return StopRules(stop_token_ids=frozenset(ids), stop_strings=strings, trim=trim)
+
+    def _bad_sequences(self, gen_config: GenerationConfig) -> list[list[int]]:
+        """The ids of each forbidden word, at the start of a text and behind a space."""
+        tokenizer = self.processor.tokenizer
+        sequences = []
+        for word in gen_config.bad_words:
+            token_id = tokenizer.token_to_id(word)
+            if token_id is not None:
+                sequences.append([token_id])
+            sequences += [tokenizer.encode(text, special=False) for text in (word, f" {word}")]
+        return sequences
+
+    def _seed(self, gen_config: GenerationConfig) -> int:
+        number = next(self._request_numbers)
+        if gen_config.random_seed is not None:
+            return gen_config.random_seed
+        return secrets.randbits(62) if self.config.seed is None else self.config.seed + number
+
+
+def _one_each(
+    gen_config: GenerationConfig | Sequence[GenerationConfig] | None, count: int
+) -> list[GenerationConfig | None]:
+    """Return one configuration per prompt."""
+    if gen_config is None or isinstance(gen_config, GenerationConfig):
+        return [gen_config] * count
+    if len(gen_config) != count:
+        raise RequestError(f"{len(gen_config)} gen_configs for {count} prompts; give one, or one per prompt")
+    return list(gen_config)

@@ -1,0 +1,111 @@
+"""logits -> next token, for one answer: greedy, or sampled with a generator of its own.
+
+The order is transformers': repetition penalty, forbidden tokens, temperature, top-k, top-p, min-p. Each
+answer draws exactly one number per token from its own generator, so that it is the same alone or in a
+batch. Legend: `V` vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from internvl.errors import InternVLError
+from internvl.types import GenerationConfig, TokenLogprob
+
+
+class Best(NamedTuple):
+    """The likeliest token of a row of logits."""
+
+    score: float
+    token_id: int
+
+
+class Sampler:
+    """Chooses the tokens of one answer."""
+
+    def __init__(
+        self, gen_config: GenerationConfig, *, seed: int, bad_sequences: Sequence[Sequence[int]] = ()
+    ) -> None:
+        self._gen = gen_config
+        self._bad_sequences = [list(sequence) for sequence in bad_sequences if sequence]
+        self._greedy = not gen_config.do_sample or gen_config.temperature == 0
+        self._generator = torch.Generator().manual_seed(seed % 2**63)
+
+    def choose(
+        self, logits: Tensor, best: Best, token_ids: Sequence[int], masked: Collection[int] = ()
+    ) -> int:
+        """Return the next token id.
+
+        `logits` (V,) on any device, left unchanged, and `best` among them (found for a whole batch at once);
+        `token_ids` the answer so far; `masked` ids must not come.
+        """
+        _check_finite(best.score)
+        forbidden = {*masked, *self._gen.bad_token_ids, *self._ends_of_bad_words(token_ids)}
+        if self._greedy and not forbidden and self._gen.repetition_penalty == 1:
+            return best.token_id
+        scores = logits.float().cpu().clone()
+        if self._gen.repetition_penalty != 1 and token_ids:
+            _penalise(scores, token_ids, self._gen.repetition_penalty)
+        if forbidden:
+            scores[list(forbidden)] = -torch.inf
+        _check_finite(float(scores.max()))
+        return int(scores.argmax()) if self._greedy else self._draw(scores)
+
+    def _draw(self, scores: Tensor) -> int:
+        """Return a token drawn from `scores` (V,), cut by temperature, top-k, top-p and min-p."""
+        gen = self._gen
+        size = min(gen.top_k or len(scores), len(scores))
+        scores, ids = (scores / gen.temperature).topk(size)  # likeliest first
+        probabilities = scores.double().softmax(dim=0)
+        before = probabilities.cumsum(dim=0) - probabilities
+        keep = (before < gen.top_p) & (probabilities >= gen.min_p * probabilities[0])
+        totals = probabilities[keep].cumsum(dim=0)
+        drawn = torch.rand((), generator=self._generator, dtype=torch.float64) * totals[-1]
+        place = int(torch.searchsorted(totals, drawn, right=True).clamp(max=len(totals) - 1))
+        return int(ids[keep][place])
+
+    def _ends_of_bad_words(self, token_ids: Sequence[int]) -> list[int]:
+        """Tokens that would complete a forbidden word now."""
+        return [
+            sequence[-1]
+            for sequence in self._bad_sequences
+            if len(sequence) == 1 or list(token_ids[1 - len(sequence) :]) == sequence[:-1]
+        ]
+
+
+def likeliest(logits: Tensor) -> list[Best]:
+    """Return the likeliest token of each row of `logits` (B, V)."""
+    scores, token_ids = logits.max(dim=-1)
+    return [Best(*pair) for pair in zip(scores.tolist(), token_ids.tolist(), strict=True)]
+
+
+def _penalise(scores: Tensor, token_ids: Sequence[int], penalty: float) -> None:
+    """Make tokens that were said less likely (CTRL, arXiv:1909.05858). The prompt does not count: the
+    reference generates from embeddings and never sees its ids, and a question's words are often the
+    answer's."""
+    said = torch.tensor(sorted(set(token_ids)))
+    values = scores[said]
+    scores[said] = torch.where(values > 0, values / penalty, values * penalty)
+
+
+def _check_finite(score: float) -> None:
+    """Refuse to go on from numbers that are none: argmax and sorting put NaN first."""
+    if not math.isfinite(score):
+        raise InternVLError(
+            f"the model's best score is {score}: with dtype float16 an overflow (use dtype='bfloat16' or"
+            " 'float32'), else damaged weights, or every token was forbidden"
+        )
+
+
+def token_logprob(logits: Tensor, token_id: int, num_top: int) -> TokenLogprob:
+    """Return how likely the model found `token_id`, and its `num_top` likeliest tokens; `logits` (V,) are
+    raw."""
+    logprobs = logits.float().log_softmax(dim=0)
+    values, ids = logprobs.topk(min(num_top, len(logprobs)))
+    top = tuple(zip(ids.tolist(), values.tolist(), strict=True))
+    return TokenLogprob(token_id, float(logprobs[token_id]), top)

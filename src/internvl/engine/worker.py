@@ -1,0 +1,206 @@
+"""The thread that owns the model: takes requests from an inbox, computes step after step, sends deltas out.
+
+Everything else talks to it through queues, so the model, the cache and the scheduler need no locks. A failing
+request ends with finish_reason "error" and leaves the others alone.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from internvl.engine.answer import Piece, join
+from internvl.engine.request import Generation
+from internvl.engine.runner import Runner
+from internvl.engine.sampler import likeliest, token_logprob
+from internvl.engine.scheduler import Decode, Prefill, Scheduler
+from internvl.errors import InternVLError, RequestError
+from internvl.types import FinishReason, Response, TokenLogprob, Usage
+
+#: What one request's work may raise without being a bug of the engine; torch raises RuntimeError (out of
+#: memory among them). Anything else ends the engine, and every open request with it.
+REQUEST_FAILURES = (InternVLError, RuntimeError, ValueError, MemoryError)
+
+
+class Worker:
+    """Runs the engine's loop in a thread of its own."""
+
+    def __init__(self, runner: Runner, scheduler: Scheduler) -> None:
+        self._runner = runner
+        self._scheduler = scheduler
+        self._inbox: queue.SimpleQueue[Sequence[Generation] | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._closed = False
+        self._num_open = 0
+        self._thread: threading.Thread | None = None
+
+    def submit(self, generations: Sequence[Generation]) -> None:
+        """Hand over the generations of a request. Raises RequestError once closed."""
+        with self._lock:
+            if self._closed:
+                raise RequestError("this engine is closed; make a new pipeline (or Engine) to go on")
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="internvl-engine", daemon=True)
+                self._thread.start()
+            self._num_open += len(generations)
+            self._inbox.put(generations)
+
+    @property
+    def num_open(self) -> int:
+        """Generations handed over and not finished."""
+        return self._num_open
+
+    def close(self) -> None:
+        """End all that is open with finish_reason "abort", and the thread. More than once is fine."""
+        with self._lock:
+            first, self._closed = not self._closed, True
+            thread = self._thread
+        if thread is None:
+            return
+        if first:
+            self._inbox.put(None)
+        thread.join()
+
+    # -- below: the thread
+
+    def _run(self) -> None:
+        try:
+            with torch.inference_mode():
+                while self._receive():
+                    self._end_aborted()
+                    step = self._scheduler.next_step()
+                    if step is not None:
+                        self._compute(step)
+        except BaseException as error:
+            # A bug: nobody may wait for an answer that cannot come.
+            with self._lock:
+                self._closed = True
+            self._drain()
+            failure = InternVLError(f"the engine stopped: {type(error).__name__}: {error}")
+            self._end(list(self._scheduler.generations()), failure)
+            raise
+
+    def _receive(self) -> bool:
+        """Take what has come in, waiting for it when there is nothing else to do; False = close."""
+        while True:
+            idle = not (self._scheduler.num_running or self._scheduler.num_waiting)
+            try:
+                generations = self._inbox.get(block=idle)
+            except queue.Empty:
+                return True
+            if generations is None:
+                for generation in list(self._scheduler.generations()):
+                    self._finish(generation, "abort")
+                return False
+            for generation in generations:
+                self._scheduler.add(generation)
+
+    def _drain(self) -> None:
+        while not self._inbox.empty():
+            for generation in self._inbox.get() or ():
+                self._scheduler.add(generation)
+
+    def _end_aborted(self) -> None:
+        for generation in list(self._scheduler.generations()):
+            if generation.request.abort_requested:
+                self._finish(generation, "abort")
+
+    def _compute(self, step: Prefill | Decode) -> None:
+        generations = step.generations if isinstance(step, Decode) else [step.generation]
+        try:
+            logits = self._logits(step)
+        except REQUEST_FAILURES as error:
+            self._end(generations, error)
+            return
+        self._scheduler.stored(step)
+        if logits is None:
+            return
+        for generation, row, best in zip(generations, logits, likeliest(logits), strict=True):
+            answer = generation.answer
+            try:
+                token_id = generation.sampler.choose(row, best, answer.token_ids, answer.masked_token_ids)
+            except REQUEST_FAILURES as error:
+                self._end([generation], error)
+                continue
+            self._take(generation, token_id, _logprob(generation, row, token_id))
+
+    def _logits(self, step: Prefill | Decode) -> Tensor | None:
+        """Compute the step; return (B, V), or None while a prompt is unfinished."""
+        if isinstance(step, Decode):
+            return self._runner.decode(step.generations)
+        logits = self._runner.prefill(step)
+        return None if logits is None else logits[None]
+
+    def _take(self, generation: Generation, token_id: int, logprob: TokenLogprob | None) -> None:
+        """Add a token to an answer and send what may be shown."""
+        if generation.first_token_at is None:
+            generation.first_token_at = time.perf_counter()
+        piece = generation.answer.push(token_id, logprob)
+        if piece.finish_reason is not None:
+            self._release(generation)
+        self._send(generation, piece)
+
+    def _finish(self, generation: Generation, reason: FinishReason, *, keep: bool = True) -> None:
+        """End an answer from outside."""
+        self._runner.forget(generation)
+        self._release(generation, keep=keep)
+        self._send(generation, generation.answer.finish(reason))
+
+    def _release(self, generation: Generation, *, keep: bool = True) -> None:
+        self._scheduler.finish(generation, keep=keep)
+        with self._lock:
+            self._num_open -= 1
+
+    def _end(self, generations: Sequence[Generation], error: Exception) -> None:
+        """End answers because of an error; what their rows hold is not trusted any more."""
+        for generation in generations:
+            generation.request.error = error
+            self._finish(generation, "error", keep=False)
+
+    def _send(self, generation: Generation, piece: Piece) -> None:
+        """Put a delta into the request's stream, unless there is nothing to see yet."""
+        piece = join([generation.pending, piece])
+        if not piece.text and piece.finish_reason is None:
+            generation.pending = piece
+            return
+        generation.pending = Piece()
+        generation.request.deltas.put(_response(generation, piece))
+
+
+def _logprob(generation: Generation, logits: Tensor, token_id: int) -> TokenLogprob | None:
+    num_top = generation.request.gen_config.logprobs
+    return None if num_top is None else token_logprob(logits, token_id, num_top)
+
+
+def _response(generation: Generation, piece: Piece) -> Response:
+    """Return one delta: what is new, and what the answer has cost so far."""
+    request = generation.request
+    started = request.submitted_at
+    num_tokens = len(generation.answer.token_ids)
+    usage = Usage(
+        prompt_tokens=len(generation.prompt_ids),
+        completion_tokens=num_tokens,
+        cached_tokens=generation.num_cached_tokens,
+        cached_media=generation.cached_media,
+        media=tuple(request.inputs.media),
+        vision_s=generation.vision_s,
+        time_to_first_token_s=(generation.first_token_at or started) - started,
+        total_s=time.perf_counter() - started,
+    )
+    return Response(
+        text=piece.text,
+        token_ids=piece.token_ids,
+        input_token_len=usage.prompt_tokens,
+        generate_token_len=num_tokens,
+        finish_reason=piece.finish_reason,
+        logprobs=piece.logprobs if request.gen_config.logprobs is not None else None,
+        index=request.index,
+        choice=generation.choice,
+        usage=usage,
+        error_message=None if request.error is None else str(request.error),
+    )
