@@ -28,21 +28,17 @@ def init_weights(model: nn.Module, generator: torch.Generator) -> None:
     def normal(tensor: Tensor, std: float = STD) -> None:
         tensor.copy_(torch.empty(tensor.shape, dtype=torch.float32).normal_(0.0, std, generator=generator))
 
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            parameter.zero_()
     for module in model.modules():
         if isinstance(module, nn.Linear | nn.Conv2d | nn.Embedding):
             normal(module.weight)
-            if getattr(module, "bias", None) is not None:
-                module.bias.zero_()  # type: ignore[union-attr,operator]
         elif isinstance(module, nn.LayerNorm | RMSNorm):
             module.weight.fill_(1.0)
-            if getattr(module, "bias", None) is not None:
-                module.bias.zero_()
         elif isinstance(module, MixtureMLP | GptOssMLP):
             normal(module.gate_up)
             normal(module.down)
-            if isinstance(module, GptOssMLP):
-                module.gate_up_bias.zero_()
-                module.down_bias.zero_()
         elif isinstance(module, Attention) and module.sinks is not None:
             module.sinks.zero_()
         elif isinstance(module, InternViT):

@@ -101,8 +101,6 @@ class AttentionPlan:
     rows: list[int] = field(default_factory=list)
     starts: list[int] = field(default_factory=list)
     """Tokens stored per row before this call."""
-    key_angles: list[tuple[Tensor, Tensor]] = field(default_factory=list)
-    """Per row, for the stored and new keys together; only with a cache of unrotated keys."""
     padding: Tensor | None = None
     """(B, T) True at real tokens; None when all are."""
     masks: dict[tuple[int, int, int | None], Tensor] = field(default_factory=dict)
@@ -112,18 +110,18 @@ class AttentionPlan:
         cls, rope: Rope, batch: int, length: int, attention_mask: Tensor | None, device: torch.device
     ) -> AttentionPlan:
         """Plan a call without a cache: B sequences of T tokens; `attention_mask` (B, T) or None."""
+        positions = torch.arange(length, device=device)[None]  # (1, T)
+        # The references go by the longest sequence of a batch, padding included.
+        lengths = torch.full_like(positions, length)
         if attention_mask is None or bool(attention_mask.all()):
-            positions = torch.arange(length, device=device)[None]  # (1, T)
-            cos, sin = rope.cos_sin(positions, [length])
-            return cls(cos, sin)
+            return cls(*rope.cos_sin(positions, lengths))
         if attention_mask.shape != (batch, length):
             raise ConfigError(
                 f"attention_mask has shape {tuple(attention_mask.shape)}, inputs have ({batch}, {length})"
             )
         padding = attention_mask.to(device=device, dtype=torch.bool)
         positions = (padding.long().cumsum(dim=1) - 1).clamp(min=0)  # (B, T)
-        cos, sin = rope.cos_sin(positions, padding.sum(dim=1).tolist())
-        return cls(cos, sin, padding=padding)
+        return cls(*rope.cos_sin(positions, lengths), padding=padding)
 
     @classmethod
     def cached(
@@ -131,17 +129,13 @@ class AttentionPlan:
     ) -> AttentionPlan:
         """Plan a call that appends `num_new` tokens to each of `rows`."""
         cache.check_room(rows, num_new)
-        starts = [int(cache.lengths[row]) for row in rows]
-        lengths = [start + num_new for start in starts]
-        first = torch.tensor(starts, device=device)[:, None]
-        positions = first + torch.arange(num_new, device=device)[None]  # (B, T)
-        cos, sin = rope.cos_sin(positions, lengths)
-        plan = cls(cos, sin, cache=cache, rows=rows, starts=starts)
-        if not cache.keys_rotated:
-            plan.key_angles = [
-                rope.cos_sin(torch.arange(length, device=device)[None], [length]) for length in lengths
-            ]
-        return plan
+        stored = cache.lengths[rows]  # (B,)
+        fresh = (stored == 0) & (cache.prompt_lengths[rows] == 0)
+        cache.prompt_lengths[rows] = torch.where(fresh, num_new, cache.prompt_lengths[rows])
+        positions = stored[:, None] + torch.arange(num_new)  # (B, T)
+        lengths = torch.maximum(positions + 1, cache.prompt_lengths[rows][:, None])
+        cos, sin = rope.cos_sin(positions.to(device), lengths.to(device))
+        return cls(cos, sin, cache=cache, rows=rows, starts=stored.tolist())
 
     def mask(self, num_new: int, num_keys: int, window: int | None, *, force: bool = False) -> Tensor | None:
         """The mask for these sizes, or None where plain causality (or nothing) is meant.
@@ -197,12 +191,10 @@ class Attention(nn.Module):
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)
         q, k = q.transpose(1, 2), k.transpose(1, 2)  # (B, H, T, Dh), (B, G, T, Dh)
-        q = rotate(q, plan.cos, plan.sin)
+        q, k = rotate(q, plan.cos, plan.sin), rotate(k, plan.cos, plan.sin)
         if plan.cache is None:
-            out = self._attend(q, rotate(k, plan.cos, plan.sin), v, plan)
+            out = self._attend(q, k, v, plan)
         else:
-            if plan.cache.keys_rotated:
-                k = rotate(k, plan.cos, plan.sin)
             out = self._attend_cached(q, k, v, plan, plan.cache)
         return self.out(out.transpose(1, 2).reshape(B, T, -1))
 
@@ -216,9 +208,6 @@ class Attention(nn.Module):
             begin = 0 if self.window is None else max(0, start + 1 - self.window)
             keys = cache.keys[self.layer, row, None, :, begin:stop]  # (1, G, S, Dh)
             values = cache.values[self.layer, row, None, :, begin:stop]
-            if not cache.keys_rotated:
-                cos, sin = plan.key_angles[i]
-                keys = rotate(keys, cos[:, :, begin:], sin[:, :, begin:])
             outs.append(self._attend(q[i : i + 1], keys, values, plan))
         return torch.cat(outs) if len(outs) > 1 else outs[0]
 

@@ -13,20 +13,19 @@ from torch import Tensor
 
 from internvl.config.model import TextConfig
 from internvl.errors import CapacityError
-from internvl.nn.rope import Rope
 
 
 class KVCache:
     """Fixed room for `batch_size` sequences of `max_length` tokens each."""
 
-    def __init__(self, keys: Tensor, values: Tensor, *, keys_rotated: bool) -> None:
+    def __init__(self, keys: Tensor, values: Tensor) -> None:
         self.keys = keys
-        """(layers, rows, G, max_length, Dh)."""
+        """(layers, rows, G, max_length, Dh), rotated."""
         self.values = values
         self.lengths = torch.zeros(keys.shape[1], dtype=torch.int64)
         """(rows,) int64 on the CPU: tokens stored per row."""
-        self.keys_rotated = keys_rotated
-        """False: keys are stored before the rotation, because their angles change as the sequence grows."""
+        self.prompt_lengths = torch.zeros(keys.shape[1], dtype=torch.int64)
+        """(rows,) tokens of each row's prompt: what was written first, unless `expect` said it."""
 
     @classmethod
     def allocate(
@@ -40,11 +39,8 @@ class KVCache:
     ) -> KVCache:
         """Reserve room; on the CPU the memory is only touched as tokens arrive."""
         shape = (config.num_layers, batch_size, config.num_kv_heads, max_length, config.head_dim)
-        limit = Rope(config).length_limit
         return cls(
-            torch.empty(shape, dtype=dtype, device=device),
-            torch.empty(shape, dtype=dtype, device=device),
-            keys_rotated=limit is None or max_length <= limit,
+            torch.empty(shape, dtype=dtype, device=device), torch.empty(shape, dtype=dtype, device=device)
         )
 
     @property
@@ -65,6 +61,15 @@ class KVCache:
     def reset(self, row: int) -> None:
         """Forget the sequence in this row."""
         self.lengths[row] = 0
+        self.prompt_lengths[row] = 0
+
+    def expect(self, row: int, prompt_length: int) -> None:
+        """Say how long the prompt will be, before its first chunk is written in pieces.
+
+        Needed where the rotation depends on the length (`nn.rope`); also when an answer is written again
+        together with its prompt, after preemption.
+        """
+        self.prompt_lengths[row] = prompt_length
 
     def truncate(self, row: int, length: int) -> None:
         """Keep the first `length` tokens of this row and forget the rest."""

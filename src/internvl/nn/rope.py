@@ -3,11 +3,13 @@
 Legend: `B` sequences, `T` tokens, `Dh` head dim. Angles are float32; the rotation runs in the dtype of q
 and k.
 
-Two kinds depend on how long the sequence *is*: `dynamic` (NTK) raises the base with the length once it
-exceeds `max_position`, and `longrope` (Phi-3's "su") switches from short to long factors past the original
-length. The references keep that as hidden state of the module (the longest sequence ever seen), so their
-answers depend on what was asked before. Here the frequencies are a function of this sequence's own length
-and nothing else.
+Two kinds depend on how long the sequence *is*: `dynamic` (NTK) raises the base with the length once it exceeds
+`max_position`, and `longrope` (Phi-3's "su") switches from short to long factors past the original length. The
+references keep the longest length ever seen as hidden state of the module, so that their answers depend on what
+was asked before. Here every token has a length of its own, a function of its request alone: a prompt's tokens all
+have the prompt's length, the token generated at position p has length p + 1. From a fresh start that is what the
+references compute too (logits and answers), and chunked, preempted and batched runs agree with whole ones. The
+price is that an uncached pass over prompt *and* answer, which takes both for a prompt, differs past the limit.
 """
 
 from __future__ import annotations
@@ -49,38 +51,37 @@ class Rope:
             return self.config.original_max_position or self.max_position
         return None
 
-    def cos_sin(self, positions: Tensor, lengths: list[int]) -> tuple[Tensor, Tensor]:
-        """Return the cosines and sines, each (B, 1, T, Dh/2) float32, for `positions` (B, T).
+    def cos_sin(self, positions: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return the cosines and sines, each (B, 1, T, Dh/2) float32, for `positions` (B, T) int64.
 
-        `lengths` are the whole sequences' lengths, stored and new tokens together, one per row.
+        `lengths` (B, T), the sequence length that each token goes by, only matters past `length_limit`.
         """
-        device = positions.device
         limit = self.length_limit
-        if limit is None or max(lengths) <= limit:
-            inv_freq = self._short(device)[None]  # (1, Dh/2)
+        if limit is None or lengths is None or int(lengths.max()) <= limit:
+            inv_freq = self._short(positions.device)  # (Dh/2,)
         else:
-            inv_freq = torch.stack([self._for_length(length, device) for length in lengths])  # (B, Dh/2)
-        angles = positions[:, None, :, None].float() * inv_freq[:, None, None, :]  # (B, 1, T, Dh/2)
+            inv_freq = self._stretched(lengths, limit)  # (B, T, Dh/2)
+        angles = (positions[:, :, None].float() * inv_freq)[:, None]  # (B, 1, T, Dh/2)
         return angles.cos() * self.attention_factor, angles.sin() * self.attention_factor
 
     def _short(self, device: torch.device) -> Tensor:
         if device not in self._inv_freq:
             # The first call may run under inference_mode; training must be able to use the result later.
-            with torch.inference_mode(False):
-                self._inv_freq[device] = _inverse_frequencies(
-                    self.config, self.head_dim, self.max_position
-                ).to(device)
+            with torch.inference_mode(False), torch.device("cpu"):
+                inv_freq = _inverse_frequencies(self.config, self.head_dim, self.max_position)
+                self._inv_freq[device] = inv_freq.to(device)
         return self._inv_freq[device]
 
-    def _for_length(self, length: int, device: torch.device) -> Tensor:
-        limit = self.length_limit
-        if limit is None or length <= limit:
-            return self._short(device)
+    def _stretched(self, lengths: Tensor, limit: int) -> Tensor:
+        """Frequencies (B, T, Dh/2) where some of `lengths` (B, T) exceed the limit."""
         rope, dim = self.config, self.head_dim
         if rope.kind == "dynamic":
-            stretch = rope.factor * length / self.max_position - (rope.factor - 1)
-            return _powers(rope.theta * stretch ** (dim / (dim - 2)), dim).to(device)
-        return (_powers(rope.theta, dim) / torch.tensor(rope.long_factor)).to(device)
+            reach = lengths.clamp(min=limit).double()
+            stretch = rope.factor * reach / self.max_position - (rope.factor - 1)
+            theta = (rope.theta * stretch ** (dim / (dim - 2))).float()[..., None]  # (B, T, 1)
+            return 1.0 / theta ** (torch.arange(0, dim, 2, device=lengths.device).float() / dim)
+        long = _powers(rope.theta, dim) / torch.tensor(rope.long_factor)
+        return torch.where(lengths[..., None] > limit, long.to(lengths.device), self._short(lengths.device))
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -1,0 +1,220 @@
+"""A checkpoint directory or hub id -> model and processor.
+
+The model is built without memory (meta device); each parameter is then allocated once, in its final dtype,
+on its final device, and filled block by block from the mapped files, whose pages are given back at once.
+Loading is strict: every missing, unexpected and misshapen tensor is named, all in one error.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor, nn
+
+from internvl.checkpoint.adapters import StoredNames, merge_delta, unwrap_names
+from internvl.checkpoint.hf_config import read_image_token_id, read_model_config, read_vision_config
+from internvl.checkpoint.key_maps import Link, detect_key_style, links, vision_links
+from internvl.checkpoint.shards import Shards, open_shards
+from internvl.config.model import ModelConfig
+from internvl.errors import CheckpointError, ConfigError
+from internvl.models.decoder import set_attention
+from internvl.models.internvl import InternVLModel
+from internvl.models.vit import InternViT
+from internvl.nn.attention import AttentionKind
+
+if TYPE_CHECKING:
+    from internvl.preprocess.processor import Processor
+
+DTypeName = Literal["auto", "float32", "bfloat16", "float16"]
+
+#: Bytes copied before their pages are given back; small beside any model, large beside a copy's overhead.
+BLOCK_BYTES = 16 * 2**20
+
+#: Buffers that old files carry though they follow from the config.
+DERIVED = re.compile(r"(^|\.)(rotary_emb\.inv_freq|position_ids)$")
+
+
+def load_model(
+    path_or_id: str | Path,
+    *,
+    dtype: DTypeName | torch.dtype = "auto",
+    device: str | torch.device = "cpu",
+    revision: str | None = None,
+    attention: AttentionKind = "sdpa",
+) -> InternVLModel:
+    """Load a chat model for inference: eval mode, no gradients (`model.requires_grad_()` for training).
+
+    `path_or_id`: a directory in any layout, a hub id, or "nano". `dtype` "auto" keeps the files' dtype.
+    `attention` "flash" uses the flash-attn package. Raises CheckpointError when the files do not make up
+    the model.
+    """
+    directory = resolve_directory(path_or_id, revision)
+    config = read_model_config(directory)
+    image_token_id = read_image_token_id(directory)
+    if attention not in ("sdpa", "flash"):
+        raise ConfigError(f"attention={attention!r} is unknown; expected 'sdpa' or 'flash'")
+    with open_shards(directory) as shards:
+        names = unwrap_names(shards)
+        config = with_stored_head(config, names)
+        with torch.device("meta"):
+            model = InternVLModel(config, image_token_id=image_token_id)
+        fused_experts = any(name.endswith(".mlp.experts.gate_up_proj") for name in names.stored)
+        style = detect_key_style(names.stored)
+        wanted = links(parameter_shapes(model), config.text, style, fused_experts=fused_experts)
+        fill(model, wanted, shards, names, dtype=dtype, device=torch.device(device), where=str(directory))
+    model.decoder.tie_weights()
+    set_attention(model, attention)
+    return model.requires_grad_(False).eval()
+
+
+def load_vision_tower(
+    path_or_id: str | Path,
+    *,
+    dtype: DTypeName | torch.dtype = "auto",
+    device: str | torch.device = "cpu",
+    revision: str | None = None,
+) -> InternViT:
+    """Load an InternViT stored on its own, for inference (e.g. OpenGVLab/InternViT-300M-448px-V2_5)."""
+    directory = resolve_directory(path_or_id, revision)
+    config = read_vision_config(directory)
+    with open_shards(directory) as shards:
+        with torch.device("meta"):
+            model = InternViT(config)
+        wanted = vision_links(parameter_shapes(model), config)
+        names = unwrap_names(shards)
+        fill(model, wanted, shards, names, dtype=dtype, device=torch.device(device), where=str(directory))
+    return model.requires_grad_(False).eval()
+
+
+def load_processor(
+    path_or_id: str | Path, *, revision: str | None = None, template: str | None = None
+) -> Processor:
+    """Load what turns messages into model inputs: tokenizer, template and tiling of a checkpoint."""
+    from internvl.preprocess.processor import Processor
+    from internvl.preprocess.tokenizer import load_tokenizer
+
+    directory = resolve_directory(path_or_id, revision)
+    return Processor(read_model_config(directory), load_tokenizer(directory), template=template)
+
+
+def resolve_directory(path_or_id: str | Path, revision: str | None) -> Path:
+    """A local directory as it is; anything else through the hub."""
+    if Path(path_or_id).is_dir():
+        return Path(path_or_id)
+    from internvl.checkpoint.hub import resolve
+
+    return resolve(path_or_id, revision=revision)
+
+
+def with_stored_head(config: ModelConfig, names: StoredNames) -> ModelConfig:
+    """Untie the output embeddings where the files store their own.
+
+    The config alone cannot be trusted: upstream forced untied weights up to V3 whatever llm_config said.
+    """
+    stored = any(re.search(r"(^|\.)(lm_head|output)\.weight$", name) for name in names.stored)
+    if stored and config.text.tie_embeddings:
+        return dataclasses.replace(config, text=dataclasses.replace(config.text, tie_embeddings=False))
+    return config
+
+
+def parameter_shapes(model: nn.Module) -> dict[str, torch.Size]:
+    """Our parameters' names and shapes, each once: a tied output is not listed."""
+    return {name: parameter.shape for name, parameter in model.named_parameters()}
+
+
+def fill(
+    model: nn.Module,
+    wanted: Sequence[Link],
+    shards: Shards,
+    names: StoredNames,
+    *,
+    dtype: DTypeName | torch.dtype,
+    device: torch.device,
+    where: str,
+) -> None:
+    """Give every parameter of a meta-device `model` its memory and its numbers."""
+    check(wanted, shards, names, where)
+    target = resolve_dtype(dtype, wanted, shards, names)
+    by_parameter: dict[str, list[Link]] = {}
+    for link in wanted:
+        by_parameter.setdefault(link.ours, []).append(link)
+    for ours, parts in by_parameter.items():
+        parent, _, leaf = ours.rpartition(".")
+        module = model.get_submodule(parent)
+        parameter = torch.empty(getattr(module, leaf).shape, dtype=target, device=device)
+        for link in parts:
+            _copy(link, parameter, shards, names)
+        setattr(module, leaf, nn.Parameter(parameter, requires_grad=False))
+
+
+def check(wanted: Sequence[Link], shards: Shards, names: StoredNames, where: str) -> None:
+    """Raise one CheckpointError that names every missing, unexpected or misshapen tensor."""
+    expected = {link.stored: link.shape for link in wanted}
+    missing = [name for name in expected if name not in names.stored]
+    unexpected = [name for name in names.stored if name not in expected and not DERIVED.search(name)]
+    misshapen, quantised = [], []
+    for name, shape in expected.items():
+        if name in names.stored:
+            info = shards.infos[names.stored[name]]
+            if info.shape != shape:
+                misshapen.append(f"{name} is {list(info.shape)}, config.json makes it {list(shape)}")
+            elif not info.dtype.is_floating_point or info.dtype.itemsize == 1:
+                quantised.append(f"{name} is {info.dtype}")
+    problems = [
+        f"{len(found)} {title}:\n    " + "\n    ".join(found)
+        for title, found in (
+            ("missing", missing),
+            ("unexpected", unexpected),
+            ("misshapen", misshapen),
+            ("not stored as float16, bfloat16, float32 or float64", quantised),
+        )
+        if found
+    ]
+    if problems:
+        raise CheckpointError(
+            f"the tensors in {where} do not make up the model that its config.json describes; "
+            "is it complete, and config.json its own?\n  " + "\n  ".join(problems)
+        )
+
+
+def resolve_dtype(
+    dtype: DTypeName | torch.dtype, wanted: Sequence[Link], shards: Shards, names: StoredNames
+) -> torch.dtype:
+    """The dtype to load in; "auto" is the one that holds most of the stored numbers."""
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    if dtype != "auto":
+        found = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}.get(dtype)
+        if found is None:
+            raise ConfigError(f"dtype={dtype!r} is unknown; expected auto, float32, bfloat16, float16")
+        return found
+    sizes: dict[torch.dtype, int] = {}
+    for name in {link.stored for link in wanted}:
+        info = shards.infos[names.stored[name]]
+        sizes[info.dtype] = sizes.get(info.dtype, 0) + info.size_bytes
+    return max(sizes, key=lambda key: sizes[key])
+
+
+def _copy(link: Link, parameter: Tensor, shards: Shards, names: StoredNames) -> None:
+    """Copy a stored tensor (or part) into its view of our parameter, giving the pages back."""
+    name = names.stored[link.stored]
+    stored = shards.tensor(name)
+    if link.stored in names.pairs:
+        a, b = (shards.tensor(half) for half in names.pairs[link.stored])
+        stored = merge_delta(stored, a, b)
+    source, target = link.stored_view(stored), link.view(parameter)
+    rows = len(source) if source.dim() else 1
+    step = max(1, rows * BLOCK_BYTES // max(1, shards.infos[name].size_bytes))
+    if source.dim() == 0 or step >= rows:
+        target.copy_(source)
+        shards.release(name)
+        return
+    row_bytes = shards.infos[name].size_bytes // rows
+    for begin in range(0, rows, step):
+        target[begin : begin + step].copy_(source[begin : begin + step])
+        shards.release(name, begin=begin * row_bytes, end=min(begin + step, rows) * row_bytes)
