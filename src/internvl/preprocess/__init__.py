@@ -1,1 +1,1 @@
-"""TODO."""
+"""Pictures -> tiles -> pixel values; messages -> prompt -> ids."""

@@ -18,6 +18,8 @@ from PIL import Image
 
 from internvl.config import ModelConfig
 from internvl.errors import CheckpointError, MediaError, RequestError
+from internvl.media.image import open_image
+from internvl.media.limits import DEFAULT_LIMITS, DEFAULT_POLICY, AddressPolicy, MediaLimits
 from internvl.preprocess import tiling
 from internvl.preprocess.chat_template import ChatTemplate, find_template, template_of
 from internvl.preprocess.messages import Picture, Role, Turn, check_tiles, parse_messages
@@ -26,8 +28,6 @@ from internvl.types import MediaUsage, ModelInputs, TileGrid
 
 if TYPE_CHECKING:
     import torch
-
-    from internvl.media.limits import AddressPolicy, MediaLimits
 
 IMAGE_START, IMAGE_CONTEXT, IMAGE_END = "<img>", "<IMG_CONTEXT>", "</img>"
 
@@ -50,8 +50,8 @@ class Processor:
         tokenizer: Tokenizer,
         template: str | None = None,
         *,
-        limits: MediaLimits | None = None,
-        policy: AddressPolicy | None = None,
+        limits: MediaLimits = DEFAULT_LIMITS,
+        policy: AddressPolicy = DEFAULT_POLICY,
         special_tokens_in_answers: bool | None = None,
     ) -> None:
         """Combine a model's description with its tokenizer.
@@ -60,8 +60,8 @@ class Processor:
             config: Decides tiles, image tokens and the default template.
             tokenizer: Of the same checkpoint.
             template: Name of another template (`chat_template.TEMPLATES`).
-            limits: On the size of pictures and files; None = the defaults of `media.image`.
-            policy: Which addresses pictures may be fetched from; None = the default of `media.image`.
+            limits: On the size of pictures and files.
+            policy: Where pictures may be read from. A server denies local files here.
             special_tokens_in_answers: Whether special tokens spelled in *assistant* messages count. None: as in the
                 reference, where the family's answers keep them (see `skip_special_tokens`). Set False where
                 clients, not the model, write the assistant messages.
@@ -216,11 +216,8 @@ class Processor:
         return {id(p): self._open(p, limits, index) for index, p in enumerate(pictures)}
 
     def _open(self, picture: Picture, limits: TileLimits, index: int) -> _Opened:
-        from internvl.media.image import open_image
-
-        options: dict[str, Any] = {"limits": self.limits, "policy": self.policy}
         try:
-            image = open_image(picture.source, **{k: v for k, v in options.items() if v is not None})
+            image = open_image(picture.source, limits=self.limits, policy=self.policy)
         except MediaError as error:
             raise MediaError(f"{picture.where}: {error}") from error
         resolved = self._limits_for(picture, limits)
@@ -273,11 +270,11 @@ class Processor:
 
         A user may mark regions (`<ref>`, `<box>`, `<quad>`) and nothing else. The system message, which is the
         operator's, and answers may also name the vocabulary's added words that are not special (`<think>`). Answers of
-        families that keep special tokens may hold any but those that end an answer or stand for a picture.
+        families that keep special tokens may hold any but the image token and those that end an answer.
         """
         added = self.tokenizer.added_tokens
         words = frozenset(name for name, token in added.items() if not token.special) | GROUNDING_TOKENS
-        barred = frozenset((IMAGE_START, IMAGE_CONTEXT, IMAGE_END, *self.template.stop_tokens))
+        barred = frozenset((IMAGE_CONTEXT, *self.template.stop_tokens))
         answers = (frozenset(added) if special_in_answers else words) - barred
         return {"user": GROUNDING_TOKENS, "system": words - barred, "assistant": answers}
 
