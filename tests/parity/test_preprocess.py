@@ -5,10 +5,10 @@ import json
 
 import numpy as np
 import pytest
-from golden import GOLDEN, requires_golden
 from PIL import Image
 from safetensors.numpy import load_file
 
+from golden import GOLDEN, requires_golden
 from internvl.preprocess.tiling import cut_tiles, tile_grid
 from internvl.preprocess.transforms import CLIP, IMAGENET, SIGLIP, normalize, pad_to_square
 

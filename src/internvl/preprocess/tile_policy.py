@@ -50,10 +50,10 @@ def choose_grid(
         min_tiles: Fewest tiles, the thumbnail not counted.
         max_tiles: Most tiles; a hard limit under both policies.
         detail: "low", "medium" or "high": 6, 12 or 24 tiles at most, instead of max_tiles.
-        dense: For "auto": whether the picture is full of small print. None: `is_dense` looks at the picture; a mere
-            size counts as not dense.
-        default_max_tiles: The model's own limit, used when neither max_tiles nor detail is given. Under "auto" a
-            dense page may then have twice as many.
+        dense: For "auto": whether the picture is full of small print. None: `is_dense` looks at the picture;
+            a mere size counts as not dense.
+        default_max_tiles: The model's own limit, used when neither max_tiles nor detail is given. Under
+            "auto" a dense page may then have twice as many.
         image_size: Side of a tile, pixels.
 
     Raises:
@@ -130,5 +130,5 @@ def is_dense(image: Image.Image) -> bool:
     down = np.abs(np.diff(pixels, axis=0))  # (h - 1, w)
     edges = float(((across[:-1] > 40) | (down[:, :-1] > 40)).mean())
     even = float((across <= 6).mean())
-    sharp = np.count_nonzero(across > 40) / max(1, np.count_nonzero(across > 12))
+    sharp = float((across > 40).sum()) / max(1.0, float((across > 12).sum()))
     return edges >= 0.02 and even >= 0.6 and sharp >= 0.35
