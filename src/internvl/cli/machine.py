@@ -123,7 +123,7 @@ def _gpus() -> tuple[Gpu, ...]:
 
 
 def parse_gpus(table: str) -> tuple[Gpu, ...]:
-    """Read nvidia-smi's table (name, total and free MiB, driver); devices that report no memory are left out."""
+    """Read nvidia-smi's table: name, total and free MiB, driver. Devices without memory are left out."""
     gpus = []
     for line in table.strip().splitlines():
         name, total, free, driver = (field.strip() for field in line.rsplit(",", 3))

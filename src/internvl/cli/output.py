@@ -63,13 +63,10 @@ def plain(text: str, style: str = "") -> Text:
     return Text(text, style=style)
 
 
-def gigabytes(size_bytes: float) -> str:
-    """Return "16.2 GB"; 1 GB = 10^9 bytes. Small sizes in MB."""
-    if size_bytes < 0.95e9:
+def amount(size_bytes: float) -> str:
+    """Return "16.2 GB"; 1 GB = 10^9 bytes. Small sizes in MB or kB."""
+    if size_bytes >= 0.95e9:
+        return f"{size_bytes / 1e9:.1f} GB"
+    if size_bytes >= 0.95e6:
         return f"{size_bytes / 1e6:.0f} MB"
-    return f"{size_bytes / 1e9:.1f} GB"
-
-
-def thousands(number: int) -> str:
-    """Return "3,328"."""
-    return f"{number:,}"
+    return f"{size_bytes / 1e3:.1f} kB"
