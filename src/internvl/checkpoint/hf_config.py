@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from internvl.checkpoint.registry import CHAT_MODELS, architecture_names, text_family, unknown_model
 from internvl.checkpoint.shards import read_json
+from internvl.checkpoint.side_note import apply_note
 from internvl.config.model import (
     ModelConfig,
     MoEConfig,
@@ -74,8 +75,8 @@ class Section:
 def read_model_config(directory: Path) -> ModelConfig:
     """Read what a checkpoint directory is; CheckpointError says what is missing or unknown."""
     top = Section(read_json(directory / "config.json"), str(directory / "config.json"))
-    layout = model_layout(top)
-    return _github_config(top) if layout == "github" else _hf_config(top, directory)
+    config = _github_config(top) if model_layout(top) == "github" else _hf_config(top, directory)
+    return apply_note(config, top.values, top.where)
 
 
 def read_vision_config(directory: Path) -> VisionConfig:
@@ -83,7 +84,7 @@ def read_vision_config(directory: Path) -> VisionConfig:
     top = Section(read_json(directory / "config.json"), str(directory / "config.json"))
     if "vision_config" in top.values:
         top = top.section("vision_config")
-    return _vision(top)
+    return parse_vision(top)
 
 
 def read_image_token_id(directory: Path) -> int:
@@ -121,7 +122,7 @@ def model_layout(top: Section) -> Literal["github", "hf"]:
 
 
 def _github_config(top: Section) -> ModelConfig:
-    vision, text = _vision(top.section("vision_config")), _text(top.section("llm_config"), top)
+    vision, text = parse_vision(top.section("vision_config")), _text(top.section("llm_config"), top)
     ps_version = top.get("ps_version", "v1")
     if ps_version not in ("v1", "v2"):
         raise CheckpointError(f"{top.where}: ps_version {ps_version!r} is unknown; expected v1 or v2")
@@ -144,7 +145,7 @@ def _github_config(top: Section) -> ModelConfig:
 
 
 def _hf_config(top: Section, directory: Path) -> ModelConfig:
-    vision, text = _vision(top.section("vision_config")), _text(top.section("text_config"), top)
+    vision, text = parse_vision(top.section("vision_config")), _text(top.section("text_config"), top)
     if top.get("vision_feature_select_strategy", "default") != "default":
         raise CheckpointError(
             f"{top.where}: vision_feature_select_strategy "
@@ -186,7 +187,8 @@ def _picture_settings(directory: Path) -> dict[str, Any]:
     return read_json(own) if own.is_file() else {}
 
 
-def _vision(section: Section) -> VisionConfig:
+def parse_vision(section: Section) -> VisionConfig:
+    """The vision tower of any layout."""
     hf = "use_qk_norm" in section.values or "internvl_vision" in architecture_names(section.values)
     activation = section.get("hidden_act", "gelu")
     if activation != "gelu":

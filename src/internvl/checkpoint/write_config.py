@@ -10,11 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from internvl.checkpoint.side_note import NOTE_KEY, note_of
 from internvl.config.model import Layout, ModelConfig, RopeConfig, TextConfig, VisionConfig
 from internvl.errors import CheckpointError
-
-#: Key of the side note in a config.json of transformers' layout.
-NOTE_KEY = "internvl"
 
 #: LLM family -> (class name, model_type) in GitHub-layout files.
 _GITHUB_NAMES = {
@@ -32,6 +30,8 @@ _TRANSFORMERS_TYPE = {family: name[1] for family, name in _GITHUB_NAMES.items()}
     "internlm2": "llama",
     "internlm3": "llama",
 }
+#: Upstream's code knows only its own templates; the nearest ones, which add a default system message.
+_UPSTREAM_TEMPLATE = {"hf": "internvl2_5", "internvl_hf": "internvl2_5", "hf-gpt_oss": "internvl3_5_gpt_oss"}
 _LAYER_TYPES = {"full": "full_attention", "sliding": "sliding_attention"}
 
 
@@ -103,7 +103,7 @@ def _github(config: ModelConfig, ids: TokenIds, dtype: str) -> dict[str, Any]:
     return {
         "architectures": ["InternVLChatModel"],
         "model_type": "internvl_chat",
-        "template": config.template,
+        "template": _UPSTREAM_TEMPLATE.get(config.template, config.template),
         "force_image_size": config.image_size,
         "dynamic_image_size": config.dynamic_tiling,
         "min_dynamic_patch": config.min_tiles,
@@ -133,7 +133,7 @@ def _github(config: ModelConfig, ids: TokenIds, dtype: str) -> dict[str, Any]:
             "torch_dtype": dtype,
         },
         "llm_config": llm,
-        **({"internvl_release": config.release} if config.release else {}),
+        NOTE_KEY: note_of(config, "github"),
     }
 
 
@@ -175,18 +175,7 @@ def _transformers(config: ModelConfig, ids: TokenIds, dtype: str) -> dict[str, A
             "use_mask_token": False,
             "use_mean_pooling": True,
         },
-        NOTE_KEY: {
-            "family": text.family,
-            "template": config.template,
-            "release": config.release,
-            "pixel_shuffle": config.projector.pixel_shuffle,
-            "min_tiles": config.min_tiles,
-            "max_tiles": config.max_tiles,
-            "use_thumbnail": config.use_thumbnail,
-            "dynamic_tiling": config.dynamic_tiling,
-            "drop_path_rate": vision.drop_path_rate,
-            "projector_norm_eps": config.projector.norm_eps,
-        },
+        NOTE_KEY: note_of(config, "hf"),
     }
 
 
@@ -316,7 +305,8 @@ def _window_fields(text: TextConfig) -> dict[str, Any]:
 def _rope_fields(text: TextConfig, *, transformers: bool) -> dict[str, Any]:
     """`rope_theta` and `rope_scaling`: the spelling that every version of transformers reads."""
     rope = text.rope
-    # Upstream's InternLM2, Phi-3 and old Llama code accept exactly `type` plus the numbers; newer code wants `rope_type`.
+    # Upstream's InternLM2, Phi-3 and old Llama code accept exactly `type` plus the numbers; newer code wants
+    # `rope_type`.
     key = "rope_type" if transformers or rope.kind in {"yarn", "llama3"} else "type"
     fields: dict[str, Any] = {"rope_theta": rope.theta}
     if rope.kind == "longrope" and rope.original_max_position is not None:

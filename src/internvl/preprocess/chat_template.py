@@ -180,6 +180,8 @@ def find_template(name: str) -> ChatTemplate:
 
 def template_of(config: ModelConfig) -> ChatTemplate:
     """Return the template that a checkpoint was published with, by its layout, family and config."""
-    if config.layout == "hf":
+    # A directory that `internvl convert` wrote names its template in either layout; others in transformers' layout
+    # have only transformers' own.
+    if config.template == "internvl_hf":
         return find_template("hf-gpt_oss" if config.text.family == "gpt_oss" else "hf")
     return find_template(config.template)
