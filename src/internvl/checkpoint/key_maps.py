@@ -150,6 +150,21 @@ INTERNLM2_TEXT: tuple[Row, ...] = (
     ("decoder.layers.{}.mlp.down", "language_model.model.layers.{}.feed_forward.w2", "whole"),
 )
 
+
+def _each(letters: str, ours: str, stored: str) -> list[Row]:
+    """One row per letter, which stands for `*` in both names."""
+    return [(ours.replace("*", letter), stored.replace("*", letter), "whole") for letter in letters]
+
+
+def _pool(ours: str, stored: str) -> list[Row]:
+    return [
+        *_each("qkv", f"{ours}.*_norm", f"{stored}.norm1_*"),
+        *_each("qkv", f"{ours}.*.weight", f"{stored}.cross_attn.*.weight"),
+        *_each("qkv", f"{ours}.*.bias", f"{stored}.cross_attn.*_bias"),
+        (f"{ours}.proj", f"{stored}.cross_attn.proj", "whole"),
+    ]
+
+
 #: InternVL-C/G; the vision tower has the rows above.
 CONTRASTIVE: tuple[Row, ...] = (
     ("query_tokens", "query_tokens", "whole"),
@@ -161,26 +176,15 @@ CONTRASTIVE: tuple[Row, ...] = (
     ("qllama.lm_head", "qllama.lm_head", "whole"),
     ("qllama.layers.{}.attn_norm", "qllama.model.layers.{}.input_layernorm", "whole"),
     ("qllama.layers.{}.mlp_norm", "qllama.model.layers.{}.post_attention_layernorm", "whole"),
-    *((f"qllama.layers.{{}}.{x}", f"qllama.model.layers.{{}}.self_attn.{x}_proj", "whole") for x in "qkvo"),
-    *(
-        (f"qllama.layers.{{}}.cross.{x}", f"qllama.model.layers.{{}}.cross_attn.{x}_proj", "whole")
-        for x in "qkvo"
-    ),
+    *_each("qkvo", "qllama.layers.{}.*", "qllama.model.layers.{}.self_attn.*_proj"),
+    *_each("qkvo", "qllama.layers.{}.cross.*", "qllama.model.layers.{}.cross_attn.*_proj"),
     ("qllama.layers.{}.cross.query_norm", "qllama.model.layers.{}.cross_attn.norm1", "whole"),
     ("qllama.layers.{}.cross.vision_norm", "qllama.model.layers.{}.cross_attn.norm2", "whole"),
     ("qllama.layers.{}.mlp.gate_up", "qllama.model.layers.{}.mlp.gate_proj", "gate"),
     ("qllama.layers.{}.mlp.gate_up", "qllama.model.layers.{}.mlp.up_proj", "up"),
     ("qllama.layers.{}.mlp.down", "qllama.model.layers.{}.mlp.down_proj", "whole"),
-    *(
-        row
-        for ours, stored in (("vision_pool", "clip_projector"), ("query_pool", "clip_projector2"))
-        for row in (
-            *((f"{ours}.{x}_norm", f"{stored}.norm1_{x}", "whole") for x in "qkv"),
-            *((f"{ours}.{x}.weight", f"{stored}.cross_attn.{x}.weight", "whole") for x in "qkv"),
-            *((f"{ours}.{x}.bias", f"{stored}.cross_attn.{x}_bias", "whole") for x in "qkv"),
-            (f"{ours}.proj", f"{stored}.cross_attn.proj", "whole"),
-        )
-    ),
+    *_pool("vision_pool", "clip_projector"),
+    *_pool("query_pool", "clip_projector2"),
 )
 
 View = Callable[[Tensor], Tensor]

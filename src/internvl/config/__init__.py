@@ -1,6 +1,7 @@
 """What a model is: frozen descriptions, no torch."""
 
 from internvl.config.model import (
+    ContrastiveConfig,
     ModelConfig,
     MoEConfig,
     ProjectorConfig,
@@ -9,4 +10,12 @@ from internvl.config.model import (
     VisionConfig,
 )
 
-__all__ = ["ModelConfig", "MoEConfig", "ProjectorConfig", "RopeConfig", "TextConfig", "VisionConfig"]
+__all__ = [
+    "ContrastiveConfig",
+    "ModelConfig",
+    "MoEConfig",
+    "ProjectorConfig",
+    "RopeConfig",
+    "TextConfig",
+    "VisionConfig",
+]

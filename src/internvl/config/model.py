@@ -178,3 +178,25 @@ class ModelConfig:
     def tokens_per_tile(self) -> int:
         """Image tokens that stand for one tile in the prompt."""
         return (self.image_size // self.vision.patch_size // self.projector.factor) ** 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContrastiveConfig:
+    """InternVL-C and InternVL-G: a vision tower beside a text tower (QLLaMA) with cross-attention."""
+
+    vision: VisionConfig
+    text: TextConfig
+    embed_dim: int = 768
+    """Size of the space that pictures and texts share."""
+    pool_heads: int = 16
+    num_query_tokens: int = 96
+    cross_attention_frequency: int = 2
+    """Every n-th layer of the text tower, from layer 0, attends to the picture."""
+    image_size: int = 224
+
+    def __post_init__(self) -> None:
+        for name, size in (("vision", self.vision.hidden_size), ("text", self.text.hidden_size)):
+            if size % self.pool_heads:
+                raise ConfigError(
+                    f"ContrastiveConfig: {name}.hidden_size {size} is not a multiple of pool_heads {self.pool_heads}"
+                )
