@@ -1,4 +1,6 @@
-"""LoRA weights inside a checkpoint: upstream's fine-tunes may be saved before merging.
+"""Weights that are stored as several tensors: unmerged LoRA, and packed experts (`mxfp4`).
+
+Upstream's fine-tunes may be saved before their LoRA is merged.
 
 PEFT's names: `<part>.base_model.model.<module>.base_layer.weight` beside `...lora_A.default.weight` (r, in)
 and `...lora_B.default.weight` (out, r). Merging adds `alpha / r * B @ A` (LoRA, arXiv:2106.09685).
@@ -7,6 +9,7 @@ and `...lora_B.default.weight` (out, r). Merging adds `alpha / r * B @ A` (LoRA,
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -23,16 +26,25 @@ _LORA = re.compile(r"^(?P<module>.+)\.lora_(?P<side>[AB])(\.[^.]+)?\.weight$")
 
 @dataclass(slots=True)
 class StoredNames:
-    """The names in a file without PEFT's wrapping, and the low-rank pairs that belong to them."""
+    """The names in a file without PEFT's wrapping, and the tensors that make up one weight together."""
 
     stored: dict[str, str] = field(default_factory=dict)
     """Plain name -> name in the file."""
     pairs: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Plain name of a weight -> names of its A and B in the file."""
+    packed: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Plain name of a weight -> names of its blocks and scales in the file."""
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.stored or name in self.packed
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self.stored
+        yield from self.packed
 
 
 def unwrap_names(names: Shards | list[str]) -> StoredNames:
-    """Take PEFT's wrapping off all names; files without any come back unchanged."""
+    """Take PEFT's wrapping off all names and find LoRA pairs and packed weights."""
     result = StoredNames()
     halves: dict[str, dict[str, str]] = {}
     for name in names:
@@ -42,6 +54,10 @@ def unwrap_names(names: Shards | list[str]) -> StoredNames:
             result.stored[plain] = name
         else:
             halves.setdefault(f"{match['module']}.weight", {})[match["side"]] = name
+    for plain in [name for name in result.stored if name.endswith("_blocks")]:
+        weight = plain.removesuffix("_blocks")
+        if f"{weight}_scales" in result.stored:
+            result.packed[weight] = (result.stored.pop(plain), result.stored.pop(f"{weight}_scales"))
     for weight, sides in halves.items():
         if set(sides) != {"A", "B"} or weight not in result.stored:
             raise CheckpointError(

@@ -18,7 +18,9 @@ from torch import Tensor, nn
 
 from internvl.checkpoint.adapters import StoredNames, merge_delta, unwrap_names
 from internvl.checkpoint.hf_config import read_image_token_id, read_model_config, read_vision_config
+from internvl.checkpoint.hub import resolve
 from internvl.checkpoint.key_maps import Link, detect_key_style, links, vision_links
+from internvl.checkpoint.mxfp4 import packed_shape, unpack_expert
 from internvl.checkpoint.shards import Shards, open_shards
 from internvl.config.model import ModelConfig
 from internvl.errors import CheckpointError, ConfigError
@@ -63,8 +65,8 @@ def load_model(
         config = with_stored_head(config, names)
         with torch.device("meta"):
             model = InternVLModel(config, image_token_id=image_token_id)
-        fused_experts = any(name.endswith(".mlp.experts.gate_up_proj") for name in names.stored)
-        style = detect_key_style(names.stored)
+        fused_experts = any(name.endswith(".mlp.experts.gate_up_proj") for name in names)
+        style = detect_key_style(names)
         wanted = links(parameter_shapes(model), config.text, style, fused_experts=fused_experts)
         fill(model, wanted, shards, names, dtype=dtype, device=torch.device(device), where=str(directory))
     model.decoder.tie_weights()
@@ -104,11 +106,7 @@ def load_processor(
 
 def resolve_directory(path_or_id: str | Path, revision: str | None) -> Path:
     """A local directory as it is; anything else through the hub."""
-    if Path(path_or_id).is_dir():
-        return Path(path_or_id)
-    from internvl.checkpoint.hub import resolve
-
-    return resolve(path_or_id, revision=revision)
+    return path_or_id if isinstance(path_or_id, Path) else resolve(path_or_id, revision=revision)
 
 
 def with_stored_head(config: ModelConfig, names: StoredNames) -> ModelConfig:
@@ -116,7 +114,7 @@ def with_stored_head(config: ModelConfig, names: StoredNames) -> ModelConfig:
 
     The config alone cannot be trusted: upstream forced untied weights up to V3 whatever llm_config said.
     """
-    stored = any(re.search(r"(^|\.)(lm_head|output)\.weight$", name) for name in names.stored)
+    stored = any(re.search(r"(^|\.)(lm_head|output)\.weight$", name) for name in names)
     if stored and config.text.tie_embeddings:
         return dataclasses.replace(config, text=dataclasses.replace(config.text, tie_embeddings=False))
     return config
@@ -155,16 +153,21 @@ def fill(
 def check(wanted: Sequence[Link], shards: Shards, names: StoredNames, where: str) -> None:
     """Raise one CheckpointError that names every missing, unexpected or misshapen tensor."""
     expected = {link.stored: link.shape for link in wanted}
-    missing = [name for name in expected if name not in names.stored]
-    unexpected = [name for name in names.stored if name not in expected and not DERIVED.search(name)]
+    missing = [name for name in expected if name not in names]
+    unexpected = [name for name in names if name not in expected and not DERIVED.search(name)]
     misshapen, quantised = [], []
     for name, shape in expected.items():
-        if name in names.stored:
-            info = shards.infos[names.stored[name]]
-            if info.shape != shape:
-                misshapen.append(f"{name} is {list(info.shape)}, config.json makes it {list(shape)}")
-            elif not info.dtype.is_floating_point or info.dtype.itemsize == 1:
-                quantised.append(f"{name} is {info.dtype}")
+        if name not in names:
+            continue
+        if name in names.packed:
+            found = packed_shape(shards.infos[names.packed[name][0]].shape)
+        else:
+            found = shards.infos[names.stored[name]].shape
+            dtype = shards.infos[names.stored[name]].dtype
+            if not dtype.is_floating_point or dtype.itemsize == 1:
+                quantised.append(f"{name} is {dtype}")
+        if found != shape:
+            misshapen.append(f"{name} is {list(found)}, config.json makes it {list(shape)}")
     problems = [
         f"{len(found)} {title}:\n    " + "\n    ".join(found)
         for title, found in (
@@ -194,7 +197,7 @@ def resolve_dtype(
             raise ConfigError(f"dtype={dtype!r} is unknown; expected auto, float32, bfloat16, float16")
         return found
     sizes: dict[torch.dtype, int] = {}
-    for name in {link.stored for link in wanted}:
+    for name in {link.stored for link in wanted} - names.packed.keys():
         info = shards.infos[names.stored[name]]
         sizes[info.dtype] = sizes.get(info.dtype, 0) + info.size_bytes
     return max(sizes, key=lambda key: sizes[key])
@@ -202,6 +205,9 @@ def resolve_dtype(
 
 def _copy(link: Link, parameter: Tensor, shards: Shards, names: StoredNames) -> None:
     """Copy a stored tensor (or part) into its view of our parameter, giving the pages back."""
+    if link.stored in names.packed:
+        _unpack(link, parameter, shards, names.packed[link.stored])
+        return
     name = names.stored[link.stored]
     stored = shards.tensor(name)
     if link.stored in names.pairs:
@@ -218,3 +224,12 @@ def _copy(link: Link, parameter: Tensor, shards: Shards, names: StoredNames) -> 
     for begin in range(0, rows, step):
         target[begin : begin + step].copy_(source[begin : begin + step])
         shards.release(name, begin=begin * row_bytes, end=min(begin + step, rows) * row_bytes)
+
+
+def _unpack(link: Link, parameter: Tensor, shards: Shards, packed: tuple[str, str]) -> None:
+    """Fill a weight of all experts from its blocks and scales, one expert at a time."""
+    blocks, scales = (shards.tensor(name) for name in packed)
+    for expert, target in enumerate(link.view(parameter)):
+        target.copy_(unpack_expert(blocks[expert], scales[expert]))
+    for name in packed:
+        shards.release(name)

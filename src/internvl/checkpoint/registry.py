@@ -49,9 +49,10 @@ def text_family(config: dict[str, Any], where: str) -> TextFamily:
     for name in names:
         if name in TEXT_FAMILIES:
             return TEXT_FAMILIES[name]
+    known = ", ".join(name for name in TEXT_FAMILIES if name[0].isupper())
     raise CheckpointError(
         f"{where}: the language model {' / '.join(names) or '(no architectures, no model_type)'} is "
-        f"not one of ours ({', '.join(name for name in TEXT_FAMILIES if name[0].isupper())}).{_auto_map_note(config)}"
+        f"not one of ours ({known}).{_auto_map_note(config)}"
     )
 
 

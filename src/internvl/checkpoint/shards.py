@@ -74,7 +74,7 @@ class Shards:
                 if name in self.infos:
                     raise CheckpointError(
                         f"tensor {name} is in both {self.infos[name].file.name} and {file.name} of "
-                        f"{file.parent}; the directory mixes files of two checkpoints. Keep the shards of one."
+                        f"{file.parent}; the directory mixes two checkpoints. Keep the shards of one."
                     )
                 self.infos[name] = info
             self.metadata.update(metadata)
@@ -150,8 +150,8 @@ def open_shards(directory: Path) -> Shards:
     if pickles:
         raise CheckpointError(
             f"{directory} holds its weights only as pickle files ({', '.join(pickles[:3])}), and reading "
-            "a pickle runs whatever code it contains. Convert them to safetensors where you trust their source, "
-            "or use a revision of the checkpoint that has .safetensors files."
+            "a pickle runs whatever code it contains. Use a revision of the checkpoint that has .safetensors "
+            "files, or convert them where you trust their source."
         )
     raise CheckpointError(
         f"{directory} holds no weights: expected {SINGLE_NAME}, {INDEX_NAME} with its shards, or another "

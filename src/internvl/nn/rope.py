@@ -3,13 +3,14 @@
 Legend: `B` sequences, `T` tokens, `Dh` head dim. Angles are float32; the rotation runs in the dtype of q
 and k.
 
-Two kinds depend on how long the sequence *is*: `dynamic` (NTK) raises the base with the length once it exceeds
-`max_position`, and `longrope` (Phi-3's "su") switches from short to long factors past the original length. The
-references keep the longest length ever seen as hidden state of the module, so that their answers depend on what
-was asked before. Here every token has a length of its own, a function of its request alone: a prompt's tokens all
-have the prompt's length, the token generated at position p has length p + 1. From a fresh start that is what the
-references compute too (logits and answers), and chunked, preempted and batched runs agree with whole ones. The
-price is that an uncached pass over prompt *and* answer, which takes both for a prompt, differs past the limit.
+Two kinds depend on how long the sequence *is*: `dynamic` (NTK) raises the base with the length once it
+exceeds `max_position`, and `longrope` (Phi-3's "su") switches from short to long factors past the original
+length. The references keep the longest length ever seen as hidden state of the module, so that their
+answers depend on what was asked before. Here every token has a length of its own, a function of its request
+alone: a prompt's tokens all have the prompt's length, the token generated at position p has length p + 1.
+From a fresh start that is what the references compute too (logits and answers), and chunked, preempted and
+batched runs agree with whole ones. The price is that an uncached pass over prompt *and* answer, which takes
+both for a prompt, differs past the limit.
 """
 
 from __future__ import annotations
