@@ -16,6 +16,9 @@ REPLACEMENT = "\ufffd"
 #: most 4.
 MAX_UNFINISHED = 16
 
+#: Tokens without text (skipped special ones) that stay in the window.
+MAX_SILENT = 32
+
 
 class Detokenizer:
     """Decodes one growing answer."""
@@ -34,8 +37,10 @@ class Detokenizer:
         if len(text) - len(certain) > MAX_UNFINISHED:
             certain = text[:-1]
         new = self._show(certain)
-        if certain == text:
+        if new and certain == text:
             self._slide()
+        elif not new and certain == text and len(self._window) > MAX_SILENT:
+            self._window.pop()
         return new
 
     def flush(self) -> str:

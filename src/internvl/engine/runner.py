@@ -53,6 +53,7 @@ class Runner:
         generation = step.generation
         if step.first:
             self._kv_cache.truncate(generation.row, generation.num_cached_tokens)
+            self._kv_cache.expect(generation.row, len(generation.prompt_ids))
             self._prompts[generation] = self._embed_new_part(generation)
         offset = generation.num_cached_tokens
         chunk = self._prompts[generation][:, step.start - offset : step.end - offset]  # (1, T, D)

@@ -65,8 +65,8 @@ class Scheduler:
         reuse_prefixes: bool = True,
         position_limit: int | None = None,
     ) -> None:
-        """`position_limit`: past this length the model's position angles depend on the whole length (dynamic
-        NTK, longrope), so that longer prompts are computed in one piece and their rows are not continued."""
+        """`position_limit`: past this length a token's rotation depends on how long its prompt is (dynamic
+        NTK, longrope), so that another prompt cannot go on from what is stored."""
         self._chunk_tokens = chunk_tokens
         self._reuse_prefixes = reuse_prefixes
         self._position_limit = position_limit
@@ -115,10 +115,8 @@ class Scheduler:
             self._prefilling = self._admit(self._waiting.popleft())
         if (generation := self._prefilling) is not None:
             self._decode_next = True
-            start, end = generation.num_stored_tokens, len(generation.prompt_ids)
-            if not self._is_stretched(end):
-                end = min(start + self._chunk_tokens, end)
-            return Prefill(generation, start, end)
+            start = generation.num_stored_tokens
+            return Prefill(generation, start, min(start + self._chunk_tokens, len(generation.prompt_ids)))
         return Decode(list(self._decoding)) if self._decoding else None
 
     def stored(self, step: Prefill | Decode) -> None:
