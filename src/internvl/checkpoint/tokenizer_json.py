@@ -52,7 +52,7 @@ def _add(result: tokenizers.Tokenizer, added: Iterable[AddedToken], special_ids:
             rstrip=token.rstrip,
             single_word=token.single_word,
             normalized=token.normalized,
-            special=token.special or token.id in special_ids,
+            special=token.id in special_ids,
         )
         result.add_tokens([entry])
         if result.token_to_id(token.content) != token.id:

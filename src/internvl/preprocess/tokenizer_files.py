@@ -1,7 +1,7 @@
 """The files beside a tokenizer -> checked facts; nothing in them is executed.
 
-In: a directory that may come from anywhere. Out: added tokens, special names and settings, each of the expected
-type. Everything else is a CheckpointError that names the file. Called by `preprocess.tokenizer`.
+In: a directory that may come from anywhere. Out: added tokens, special names and settings, each of the
+expected type. Everything else is a CheckpointError that names the file. Called by `preprocess.tokenizer`.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class TokenizerFiles:
         return value
 
     def special_names(self, defaults: SpecialNames) -> SpecialNames:
-        """Return the parts as the files give them; `defaults` fill in what they leave out (null counts as said)."""
+        """Return the parts as the files give them; `defaults` fill in what is left out (null is not)."""
         found: dict[str, str | None] = {}
         for part in ("bos", "eos", "pad", "unk"):
             key = f"{part}_token"
@@ -153,18 +153,22 @@ def read_tokenizer_files(directory: Path) -> TokenizerFiles:
         path = directory / name
         return read_json_object(path) if path.is_file() else {}
 
-    config = optional("tokenizer_config.json")
+    config, special_map = optional("tokenizer_config.json"), optional("special_tokens_map.json")
+    model_type = optional("config.json").get("model_type", "")
+    note = config.get("internvl")
+    if isinstance(note, dict) and isinstance(note.get("tokenizer_config"), dict):
+        # `internvl convert` wrapped this tokenizer for transformers; its own settings are exact for us.
+        config, special_map, model_type = note["tokenizer_config"], note.get("special_tokens_map") or {}, ""
     decoder = config.get("added_tokens_decoder")
     if decoder is not None:
         added = _added_from_decoder(directory / "tokenizer_config.json", decoder)
     else:
         names = directory / "added_tokens.json"
         added = _added_from_names(names, optional("added_tokens.json"))
-    model_type = optional("config.json").get("model_type", "")
     return TokenizerFiles(
         directory=directory,
         config=config,
-        special_map=optional("special_tokens_map.json"),
+        special_map=special_map,
         added=added,
         model_type=model_type if isinstance(model_type, str) else "",
     )
@@ -203,7 +207,7 @@ def _added_token(path: Path, entry: Any, key: Any) -> AddedToken:
         )
     if not isinstance(content, str) or not 0 < len(content) <= MAX_TOKEN_CHARS:
         raise CheckpointError(
-            f"{path}: added token {number} is spelled {content!r:.80}; expected 1..{MAX_TOKEN_CHARS} characters"
+            f"{path}: added token {number} is spelled {content!r:.80}; expected 1..{MAX_TOKEN_CHARS} letters"
         )
     flags = {name: bool(entry.get(name, False)) for name in ("lstrip", "rstrip", "single_word", "normalized")}
     return AddedToken(content=content, id=number, special=bool(entry.get("special", True)), **flags)
@@ -218,7 +222,8 @@ def _check_added(path: Path, tokens: Iterable[AddedToken]) -> dict[str, AddedTok
         owner = owners.setdefault(token.id, token.content)
         if owner != token.content or added.get(token.content, token).id != token.id:
             raise CheckpointError(
-                f"{path}: added tokens {owner!r:.80} and {token.content!r:.80} contradict each other at id {token.id}"
+                f"{path}: added tokens {owner!r:.80} and {token.content!r:.80} contradict each other at id "
+                f"{token.id}"
             )
         added[token.content] = token
     return added

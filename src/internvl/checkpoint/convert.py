@@ -1,0 +1,182 @@
+"""Any checkpoint -> a complete directory in the layout that was asked for.
+
+Tensors go through one by one: stored names of the source -> our parameter -> stored names of the target,
+both by the tables of `key_maps`, so that a round trip gives back every byte. Called by `internvl convert`
+and `benchmarks`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from internvl.checkpoint.adapters import StoredNames, merge_delta, unwrap_names
+from internvl.checkpoint.hf_config import read_model_config
+from internvl.checkpoint.hub import resolve
+from internvl.checkpoint.key_maps import Link, detect_key_style, links
+from internvl.checkpoint.load import check, parameter_shapes, with_stored_head
+from internvl.checkpoint.save import (
+    KEY_STYLES,
+    MAX_SHARD_BYTES,
+    complete_directory,
+    main_dtype,
+    plan_tensors,
+    write_json,
+    write_weights,
+)
+from internvl.checkpoint.shards import Shards, open_shards
+from internvl.checkpoint.tokenizer_export import read_source, write_tokenizer
+from internvl.checkpoint.write_config import config_json, differences_in_transformers
+from internvl.config.model import Layout, ModelConfig
+from internvl.errors import CheckpointError, ConfigError
+from internvl.models.internvl import InternVLModel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversion:
+    """What was written."""
+
+    directory: Path
+    layout: Layout
+    config: ModelConfig
+    """As it reads back from the new directory."""
+    num_tensors: int
+    size_bytes: int
+    notes: list[str] = field(default_factory=list)
+    """What the user should know, a sentence each."""
+
+
+def convert(
+    source: str | Path,
+    target: str | Path,
+    *,
+    layout: Layout,
+    max_shard_bytes: int = MAX_SHARD_BYTES,
+    revision: str | None = None,
+    overwrite: bool = False,
+    on_bytes: Callable[[int, int], None] | None = None,
+) -> Conversion:
+    """Rewrite a checkpoint in another layout (or the same one, which reshards it and merges LoRA weights).
+
+    Args:
+        source: a directory in any layout, a hub id, or "nano".
+        target: where to; its parents are made.
+        layout: "github" (upstream's names) or "hf" (transformers').
+        max_shard_bytes: a weight file is closed before it exceeds this.
+        revision: of a hub id.
+        overwrite: replace a directory that is there already.
+        on_bytes: told (bytes done, bytes in all) while tensors are written.
+
+    Raises:
+        CheckpointError: the source is incomplete or unsafe, or the layout cannot hold it.
+    """
+    if layout not in KEY_STYLES:
+        raise ConfigError(f"layout {layout!r} is unknown; expected {' or '.join(KEY_STYLES)}")
+    origin, directory = resolve(source, revision=revision), Path(target)
+    if directory.exists() and directory.resolve() == origin.resolve():
+        raise CheckpointError(f"{directory} is the source itself; name another target")
+    config = read_model_config(origin)
+    files = read_source(origin, config)
+    with open_shards(origin) as shards:
+        names = unwrap_names(shards)
+        config = with_stored_head(config, names)
+        with torch.device("meta"):
+            model = InternVLModel(config, image_token_id=files.ids.image)
+        shapes = parameter_shapes(model)
+        style, fused = detect_key_style(names.stored), _has_fused_experts(names)
+        parameters = _Parameters(
+            links(shapes, config.text, style, fused_experts=fused), shapes, shards, names
+        )
+        check(parameters.wanted, shards, names, str(origin))
+        tensors = plan_tensors(shapes, parameters.dtypes, links(shapes, config.text, KEY_STYLES[layout]))
+        total = sum(tensor.size_bytes for tensor in tensors)
+        done = 0
+
+        def get(ours: str) -> Tensor:
+            nonlocal done
+            parameter = parameters.read(ours)
+            done += parameter.numel() * parameter.element_size()
+            if on_bytes is not None:
+                on_bytes(done, total)
+            return parameter
+
+        with complete_directory(directory, overwrite=overwrite) as partial:
+            write_weights(partial, tensors, get, max_shard_bytes=max_shard_bytes)
+            write_tokenizer(files, partial, config, layout)
+            content = config_json(config, layout, ids=files.ids, dtype=main_dtype(tensors))
+            write_json(partial / "config.json", content)
+            written = read_model_config(partial)
+            _require_same(config, written, layout)
+    notes = _notes(config, layout, merged=len(names.pairs))
+    return Conversion(
+        directory=directory,
+        layout=layout,
+        config=written,
+        num_tensors=len(tensors),
+        size_bytes=total,
+        notes=notes,
+    )
+
+
+class _Parameters:
+    """Our parameters, read from the source's files when they are asked for."""
+
+    def __init__(
+        self, wanted: list[Link], shapes: dict[str, torch.Size], shards: Shards, names: StoredNames
+    ) -> None:
+        self.wanted = wanted
+        self._shapes = shapes
+        self._shards = shards
+        self._names = names
+        self._parts: dict[str, list[Link]] = {}
+        for link in wanted:
+            self._parts.setdefault(link.ours, []).append(link)
+
+    @property
+    def dtypes(self) -> dict[str, torch.dtype]:
+        """Our names -> the dtype of the tensors that make them up."""
+        return {ours: self._dtype(ours) for ours in self._parts}
+
+    def _dtype(self, ours: str) -> torch.dtype:
+        found = {
+            link.stored: self._shards.infos[self._names.stored[link.stored]].dtype
+            for link in self._parts[ours]
+        }
+        if len(set(found.values())) > 1:
+            kinds = ", ".join(f"{name} is {dtype}" for name, dtype in found.items())
+            raise CheckpointError(f"tensors that belong together differ in dtype: {kinds}. Store them alike")
+        return next(iter(found.values()))
+
+    def read(self, ours: str) -> Tensor:
+        """One parameter, copied out of the files, whose memory is given back."""
+        parameter = torch.empty(self._shapes[ours], dtype=self._dtype(ours))
+        for link in self._parts[ours]:
+            stored = self._shards.tensor(self._names.stored[link.stored])
+            if link.stored in self._names.pairs:
+                stored = merge_delta(
+                    stored, *(self._shards.tensor(half) for half in self._names.pairs[link.stored])
+                )
+            link.view(parameter).copy_(link.stored_view(stored))
+            self._shards.release(self._names.stored[link.stored])
+        return parameter
+
+
+def _has_fused_experts(names: StoredNames) -> bool:
+    return any(name.endswith(".mlp.experts.gate_up_proj") for name in names.stored)
+
+
+def _require_same(config: ModelConfig, written: ModelConfig, layout: Layout) -> None:
+    """A field that was lost on the way is our mistake; better no directory than a different model."""
+    if written != replace(config, layout=layout):
+        raise AssertionError(f"the written config.json reads as {written}, expected {config}")
+
+
+def _notes(config: ModelConfig, layout: Layout, *, merged: int) -> list[str]:
+    notes = [f"{merged} LoRA pairs were merged into their weights"] if merged else []
+    if layout == "hf":
+        notes += differences_in_transformers(config)
+    return notes
