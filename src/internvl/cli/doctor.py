@@ -20,7 +20,7 @@ def command(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Check machine and installation; say what to do about each problem.
+    """Check machine and installation, and say how to mend each problem.
 
     Ends with exit code 1 when something that the package needs is missing or broken.
     """

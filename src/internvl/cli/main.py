@@ -26,7 +26,7 @@ COMMANDS = {
     "chat": "Ask about pictures: one question, or a conversation.",
     "models": "List the released checkpoints and the memory that each needs.",
     "plan": "Show what a request costs before it runs: tiles, tokens, memory.",
-    "doctor": "Check machine and installation; say what to do about each problem.",
+    "doctor": "Check machine and installation, and say how to mend each problem.",
     "convert": "Rewrite a checkpoint in the other layout: GitHub or transformers.",
 }
 
