@@ -89,6 +89,7 @@ def test_qllama_texts_end_with_eos():
     recording = json.loads((directory / "golden.json").read_text())
     tokenizer = load_tokenizer(directory)
     for text, ids in zip(recording["texts"], recording["text_ids_no_pad"], strict=True):
-        assert [*tokenizer.encode(recording["prefix"] + text)[:79], tokenizer.eos_token_id] == ids[:79] + ids[
-            -1:
-        ]
+        # max_length 80, the eos included
+        assert [*tokenizer.encode(recording["prefix"] + text)[:79], tokenizer.eos_token_id] == ids
+    caption = recording["caption"]
+    assert [tokenizer.encode(caption["prompt"])] == caption["input_ids"]

@@ -1,7 +1,7 @@
 """Byte-level BPE and every other tokenizer.json, through the `tokenizers` library.
 
-In: tokenizer.json, or vocab.json + merges.txt (Qwen). Out: a `Tokenizer`. The library gets the subword model only;
-added tokens are found by the base class, so that text from outside cannot name them.
+In: tokenizer.json, or vocab.json + merges.txt (Qwen). Out: a `Tokenizer`. The library gets the subword model
+only; added tokens are found by the base class, so that text from outside cannot name them.
 """
 
 from __future__ import annotations
@@ -27,8 +27,19 @@ from internvl.preprocess.tokenizer_files import (
     read_text,
 )
 
-QWEN2_WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-"""How Qwen2, 2.5 and 3 cut text into words: contractions, words with one leading sign, single digits, signs, line ends."""
+QWEN2_WORDS = "|".join(
+    (
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)",
+        r"[^\r\n\p{L}\p{N}]?\p{L}+",
+        r"\p{N}",
+        r" ?[^\s\p{L}\p{N}]+[\r\n]*",
+        r"\s*[\r\n]+",
+        r"\s+(?!\S)",
+        r"\s+",
+    )
+)
+"""How Qwen2, 2.5 and 3 cut text into words before merging: contractions, letters with one sign before them,
+single digits, signs, line ends, other white space."""
 
 
 class BpeTokenizer(Tokenizer):
@@ -41,12 +52,12 @@ class BpeTokenizer(Tokenizer):
 
         Args:
             model: Normalizer, pre-tokenizer, subword model and decoder.
-            decode_model: The same with its added tokens, where the decoder is not byte-level and has to see them.
+            decode_model: The same with its added tokens, for decoders that are not byte-level.
             **parts: As for `Tokenizer`.
         """
         self.model = model
         self._decode_model = decode_model
-        #: The same model for a run that does not begin the text; differs where a prefix space is put there only.
+        #: For runs that do not begin the text; differs where only the beginning gets a word mark.
         self._inner_model = _without_first_prefix(model)
         self._bytes: list[bytes] | None = None
         super().__init__(**parts)
@@ -79,7 +90,7 @@ class BpeTokenizer(Tokenizer):
         return self.model.id_to_token(token_id) if token_id >= 0 else None
 
     def _byte_table(self) -> list[bytes]:
-        """Bytes of every id. Joined first and decoded once, so letters cut into several tokens come out whole."""
+        """Bytes of every id; joined before decoding, so that letters cut into tokens come out whole."""
         table = [b""] * self.vocab_size
         alphabet = byte_alphabet()
         for token, i in self.model.get_vocab(with_added_tokens=False).items():

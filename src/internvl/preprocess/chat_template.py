@@ -17,8 +17,8 @@ from internvl.preprocess.messages import Picture, Role, Turn, nearest, place_pic
 from internvl.preprocess.tokenizer import Segment
 
 SHUSHENG = (
-    "你是由上海人工智能实验室联合商汤科技开发的书生多模态大模型，英文名叫InternVL, "
-    "是一个有用无害的人工智能助手。"
+    "你是由上海人工智能实验室联合商汤科技开发的书生多模态大模型，"
+    "英文名叫InternVL, 是一个有用无害的人工智能助手。"
 )
 """Default system message up to V2."""
 SHUSHENG_WANXIANG = (
@@ -31,6 +31,9 @@ GPT_OSS_SYSTEM = (
     "Current date: 2025-08-06\n\nReasoning: low\n\n"
     "# Valid channels: final. Channel must be included for every message."
 )
+
+HF_TEMPLATE = "internvl_hf"
+"""transformers' chat template; `checkpoint.hf_config` names it where a config.json names none."""
 
 
 class Frame(NamedTuple):
@@ -158,8 +161,8 @@ _ALL = (
     ),
     _harmony("internvl3_5_gpt_oss", GPT_OSS_SYSTEM),
     # transformers' chat template of the -HF checkpoints: no system message of its own, pictures in part order
-    _chatml("hf", "<|im_end|>\n", None, drops_empty=False, pictures="inline"),
-    _harmony("hf-gpt_oss", None, drops_empty=False, pictures="inline"),
+    _chatml(HF_TEMPLATE, "<|im_end|>\n", None, drops_empty=False, pictures="inline"),
+    _harmony(f"{HF_TEMPLATE}_gpt_oss", None, drops_empty=False, pictures="inline"),
 )
 TEMPLATES: Mapping[str, ChatTemplate] = {template.name: template for template in _ALL}
 
@@ -180,8 +183,8 @@ def find_template(name: str) -> ChatTemplate:
 
 def template_of(config: ModelConfig) -> ChatTemplate:
     """Return the template that a checkpoint was published with, by its layout, family and config."""
-    # A directory that `internvl convert` wrote names its template in either layout; others in transformers' layout
-    # have only transformers' own.
-    if config.template == "internvl_hf":
-        return find_template("hf-gpt_oss" if config.text.family == "gpt_oss" else "hf")
+    # what `internvl convert` writes names its template in either layout; other directories in transformers'
+    # layout have only transformers' own
+    if config.template == HF_TEMPLATE and config.text.family == "gpt_oss":
+        return find_template(f"{HF_TEMPLATE}_gpt_oss")
     return find_template(config.template)

@@ -1,8 +1,8 @@
 """OpenAI-style messages -> checked turns of text and pictures.
 
-In: what a user, a client or a data set wrote. Out: `Turn`s whose pictures carry their options and say where they came
-from. Nothing is guessed: an unknown key, an odd role order or a placeholder without a picture is a RequestError that
-says where. Called by `preprocess.processor`; no pixels are touched here.
+In: what a user, a client or a data set wrote. Out: `Turn`s whose pictures carry their options and say where
+they came from. Nothing is guessed: an unknown key, an odd role order or a placeholder without a picture is a
+RequestError that says where. Called by `preprocess.processor`; no pixels are touched here.
 """
 
 from __future__ import annotations
@@ -18,13 +18,12 @@ import numpy as np
 from PIL import Image
 
 from internvl.errors import RequestError
+from internvl.preprocess.tile_policy import DETAIL_TILES
 
 Role = Literal["system", "user", "assistant"]
 
-#: Where a picture goes inside a text part; the second spelling is LMDeploy's `internvl.vl.constants.IMAGE_TOKEN`.
+#: Where a picture goes inside a text part; the second spelling is LMDeploy's IMAGE_TOKEN (`internvl.vl`).
 PLACEHOLDERS = ("<image>", "<IMAGE_TOKEN>")
-DETAIL_TILES = {"low": 6, "medium": 12, "high": 24}
-"""OpenAI's `detail` as tiles, the numbers of LMDeploy; "auto" leaves the choice to the model."""
 MAX_TILES = 128
 """Per picture. "4K" is 40; the search over grids grows with the cube."""
 
@@ -100,10 +99,11 @@ def parse_messages(messages: Sequence[Mapping[str, Any]]) -> list[Turn]:
 def place_pictures(turn: Turn, style: Literal["numbered", "inline"]) -> list[str | Picture]:
     """Return a turn's text with its pictures where the prompt will show them.
 
-    Placeholders in the text are filled in order. Without placeholders the pictures stand before the text: "numbered"
-    is the GitHub family's form ("<image>\\n" for one, "Image-1: <image>\\nImage-2: <image>\\n" for several), "inline" is
-    transformers' ("<image>\\n" at the place of each part). Numbers start at 1 in every message: the reference numbers
-    a question's pictures by themselves, and its earlier turns keep the numbers they had when they were asked.
+    Placeholders in the text are filled in order. Without placeholders the pictures stand before the text:
+    "numbered" is the GitHub family's form (a line `<image>` for one, lines "Image-1: <image>" and so on for
+    several), "inline" is transformers' (`<image>` and a line end at the place of each part).
+    Numbers start at 1 in every message: the reference numbers the pictures of a question by themselves, and
+    earlier turns keep the numbers they had when they were asked.
 
     Raises:
         RequestError: As many placeholders as pictures were expected.
@@ -114,8 +114,8 @@ def place_pictures(turn: Turn, style: Literal["numbered", "inline"]) -> list[str
     asked = sum(len(_PLACEHOLDER.findall(text)) for text in turn.texts)
     if asked and asked != len(pictures):
         raise RequestError(
-            f"a user message has {asked} <image> placeholder{'s' * (asked != 1)} in its text and {len(pictures)} "
-            f"picture{'s' * (len(pictures) != 1)}; expected as many of one as of the other, or no placeholder at all"
+            f"a user message has {_count(asked, 'placeholder')} (<image>) in its text and "
+            f"{_count(len(pictures), 'picture')}; expected as many of one as of the other, or no placeholder"
         )
     joint = "\n" if style == "numbered" else ""
     if asked:
@@ -138,6 +138,10 @@ def nearest(name: object, known: Iterable[str]) -> str:
     return f"Did you mean {match[0]!r}?" if match else f"Known: {', '.join(names)}."
 
 
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 def _fill(text: str, pictures: list[Picture]) -> list[str | Picture]:
     texts = _PLACEHOLDER.split(text)
     filled: list[str | Picture] = [texts[0]]
@@ -155,8 +159,8 @@ def _check_order(turns: list[Turn]) -> None:
             raise RequestError(f"messages[{n}] is an assistant message; expected a user message before it")
         if turn.role == before:
             raise RequestError(
-                f"messages[{n}] is a second {turn.role} message in a row; expected user and assistant in turn. "
-                "Join the two into one."
+                f"messages[{n}] is a second {turn.role} message in a row; expected user and assistant in "
+                "turn. Join the two."
             )
 
 
@@ -194,8 +198,8 @@ def _parse_part(part: Any, where: str) -> str | Picture:
     kind = part.get("type")
     if kind in ("video", "video_url"):
         raise RequestError(
-            f"{where}: videos are not read here yet. Give the frames as pictures, with 'Frame-1: <image>\\n' and so on "
-            "in the text and max_tiles=1 for each."
+            f"{where}: videos are not read here yet. Give the frames as pictures with max_tiles=1 each, and "
+            "'Frame-1: <image>' and so on in the text, a line each."
         )
     if not isinstance(kind, str) or kind not in _PART_KEYS:
         raise RequestError(f"{where}.type is {kind!r}. {nearest(kind, _PART_KEYS)}")
@@ -224,7 +228,8 @@ def _parse_picture(kind: str, part: Mapping[str, Any], where: str) -> Picture:
         source = inner
     if not isinstance(source, str | os.PathLike | bytes | bytearray | memoryview | Image.Image | np.ndarray):
         raise RequestError(
-            f"{where}: the picture is {type(source).__name__}; expected a path, a URL, bytes, a PIL image or a numpy array"
+            f"{where}: the picture is {type(source).__name__}; expected a path, a URL, bytes, a PIL image or "
+            "a numpy array"
         )
     return Picture(source=source, where=where, **_tile_options(options, where))
 
@@ -247,7 +252,8 @@ def _tile_options(options: dict[str, Any], where: str) -> dict[str, Any]:
         found["max_tiles"] = DETAIL_TILES.get(detail)
     if None not in (found["min_tiles"], found["max_tiles"]) and found["min_tiles"] > found["max_tiles"]:
         raise RequestError(
-            f"{where}: min_tiles {found['min_tiles']} exceeds max_tiles {found['max_tiles']}. Lower one or raise the other."
+            f"{where}: min_tiles {found['min_tiles']} exceeds max_tiles {found['max_tiles']}. "
+            "Lower one or raise the other."
         )
     thumbnail = options.get("thumbnail")
     if thumbnail is not None and not isinstance(thumbnail, bool):

@@ -21,8 +21,9 @@ from internvl.errors import CheckpointError, MediaError, RequestError
 from internvl.media.image import open_image
 from internvl.media.limits import DEFAULT_LIMITS, DEFAULT_POLICY, AddressPolicy, MediaLimits
 from internvl.preprocess import tiling
-from internvl.preprocess.chat_template import ChatTemplate, find_template, template_of
+from internvl.preprocess.chat_template import HF_TEMPLATE, ChatTemplate, find_template, template_of
 from internvl.preprocess.messages import Picture, Role, Turn, check_tiles, parse_messages
+from internvl.preprocess.tile_policy import TilePolicy, choose_grid
 from internvl.preprocess.tokenizer import GROUNDING_TOKENS, Segment, Tokenizer
 from internvl.types import MediaUsage, ModelInputs, TileGrid
 
@@ -39,6 +40,8 @@ class TileLimits:
     min_tiles: int | None = None
     max_tiles: int | None = None
     thumbnail: bool | None = None
+    policy: TilePolicy = "reference"
+    """"auto" spends tiles by the picture's resolution and text, see `tile_policy`."""
 
 
 class Processor:
@@ -62,9 +65,9 @@ class Processor:
             template: Name of another template (`chat_template.TEMPLATES`).
             limits: On the size of pictures and files.
             policy: Where pictures may be read from. A server denies local files here.
-            special_tokens_in_answers: Whether special tokens spelled in *assistant* messages count. None: as in the
-                reference, where the family's answers keep them (see `skip_special_tokens`). Set False where
-                clients, not the model, write the assistant messages.
+            special_tokens_in_answers: Whether special tokens spelled in assistant messages count. None: as
+                in the reference, where the family's answers keep them (see `skip_special_tokens`). Set False
+                where clients, not the model, write the assistant messages.
 
         Raises:
             ConfigError: There is no such template.
@@ -85,14 +88,12 @@ class Processor:
 
     @property
     def skip_special_tokens(self) -> bool:
-        """Whether the family's reference drops special tokens from answers: the V3.5 package of the GitHub layout
-        keeps them (so `<ref>` and `<box>` show), all others drop them."""
-        keeps = self.config.layout == "github" and self.config.text.family in (
-            "qwen3",
-            "qwen3_moe",
-            "gpt_oss",
-        )
-        return not keeps
+        """Whether the family's reference drops special tokens from answers.
+
+        The V3.5 package keeps them, so `<ref>` and `<box>` show; all others drop them.
+        """
+        v3_5 = self.config.text.family in ("qwen3", "qwen3_moe", "gpt_oss")
+        return not v3_5 or self.config.template == HF_TEMPLATE
 
     @property
     def stop_token_ids(self) -> tuple[int, ...]:
@@ -104,10 +105,8 @@ class Processor:
 
     def tile_grid(self, width: int, height: int, min_tiles: int = 1, max_tiles: int = 12) -> TileGrid:
         """Return (columns, rows) for a picture of this size in pixels."""
-        least, most, _ = self._limits_for(TileLimits(min_tiles=min_tiles, max_tiles=max_tiles))
-        return tiling.tile_grid(
-            width, height, min_tiles=least, max_tiles=most, image_size=self.config.image_size
-        )
+        limits = TileLimits(min_tiles=min_tiles, max_tiles=max_tiles)
+        return self._usage((width, height), [limits], "reference", index=0).grid
 
     def tiles(
         self, image: Any, min_tiles: int = 1, max_tiles: int = 12, thumbnail: bool = True
@@ -124,8 +123,7 @@ class Processor:
             float32 (N, 3, h, w), normalised; h = w = `config.image_size`.
         """
         limits = TileLimits(min_tiles=min_tiles, max_tiles=max_tiles, thumbnail=thumbnail)
-        opened = self._open(Picture(source=image, where="image"), limits, index=0)
-        return self._normalize([self._cut(opened)])
+        return self._normalize([self._cut(self._open(Picture(source=image, where="image"), limits, 0))])
 
     # -- conversations
 
@@ -152,8 +150,7 @@ class Processor:
     ) -> list[MediaUsage]:
         """Say what pictures of these sizes (width, height in pixels) will cost."""
         return [
-            self._usage(width, height, self._limits_for(tile_limits), index)
-            for index, (width, height) in enumerate(sizes)
+            self._usage(size, [tile_limits], tile_limits.policy, index) for index, size in enumerate(sizes)
         ]
 
     def __call__(
@@ -201,57 +198,68 @@ class Processor:
     # -- inside
 
     def _segments(
-        self, turns: list[Turn], opened: Mapping[int, _Opened], add_generation_prompt: bool
+        self, turns: list[Turn], opened: Mapping[str, _Opened], add_generation_prompt: bool
     ) -> list[Segment]:
         def show(picture: Picture) -> str:
-            return IMAGE_START + IMAGE_CONTEXT * opened[id(picture)].usage.num_tokens + IMAGE_END
+            return IMAGE_START + IMAGE_CONTEXT * opened[picture.where].usage.num_tokens + IMAGE_END
 
         return self.template.render(
             turns, show=show, spellable=self._spellable, add_generation_prompt=add_generation_prompt
         )
 
-    def _open_all(self, turns: list[Turn], limits: TileLimits) -> dict[int, _Opened]:
-        """Open the pictures in prompt order; keys are the identities of the `Picture`s."""
+    def _open_all(self, turns: list[Turn], limits: TileLimits) -> dict[str, _Opened]:
+        """Open the pictures in prompt order; keys are their places in the messages."""
         pictures = [picture for turn in turns for picture in turn.pictures]
-        return {id(p): self._open(p, limits, index) for index, p in enumerate(pictures)}
+        return {picture.where: self._open(picture, limits, index) for index, picture in enumerate(pictures)}
 
     def _open(self, picture: Picture, limits: TileLimits, index: int) -> _Opened:
         try:
             image = open_image(picture.source, limits=self.limits, policy=self.policy)
         except MediaError as error:
             raise MediaError(f"{picture.where}: {error}") from error
-        resolved = self._limits_for(picture, limits)
-        return _Opened(image, self._usage(image.width, image.height, resolved, index))
+        return _Opened(image, self._usage(image, [picture, limits], limits.policy, index))
 
-    def _usage(self, width: int, height: int, limits: tuple[int, int, bool], index: int) -> MediaUsage:
-        least, most, thumbnail = limits
-        grid = tiling.tile_grid(
-            width, height, min_tiles=least, max_tiles=most, image_size=self.config.image_size
+    def _usage(
+        self,
+        picture: Image.Image | tuple[int, int],
+        wishes: Sequence[Picture | TileLimits],
+        policy: TilePolicy,
+        index: int,
+    ) -> MediaUsage:
+        """Return what a picture of this content or size costs; the first wish that says something decides."""
+
+        def wish(name: str) -> Any:
+            return next((value for each in wishes if (value := getattr(each, name)) is not None), None)
+
+        # a model without dynamic tiling sees one tile, unless someone asks for more
+        dynamic = self.config.dynamic_tiling or policy == "auto"
+        default_max = self.config.max_tiles if dynamic else 1
+        most = wish("max_tiles")
+        limit = check_tiles(default_max if most is None else most, "max_tiles")
+        least = wish("min_tiles")
+        if least is None:
+            least = min(self.config.min_tiles if dynamic else 1, limit)
+        if check_tiles(least, "min_tiles") > limit:
+            raise RequestError(f"min_tiles {least} exceeds max_tiles {limit}. Lower one or raise the other.")
+        grid = choose_grid(
+            picture,
+            policy=policy,
+            min_tiles=least,
+            max_tiles=most,
+            default_max_tiles=default_max,
+            image_size=self.config.image_size,
         )
+        wanted = wish("thumbnail")
+        width, height = picture.size if isinstance(picture, Image.Image) else picture
         usage = MediaUsage(
             index=index,
             width=width,
             height=height,
             grid=grid,
-            thumbnail=tiling.has_thumbnail(grid, thumbnail),
+            thumbnail=tiling.has_thumbnail(grid, self.config.use_thumbnail if wanted is None else wanted),
             num_tokens=0,
         )
         return replace(usage, num_tokens=usage.num_tiles * self.config.tokens_per_tile)
-
-    def _limits_for(self, *wishes: Picture | TileLimits) -> tuple[int, int, bool]:
-        """Return (min_tiles, max_tiles, thumbnail): the first wish that is not None, else the model's own."""
-
-        def first(name: str, default: Any) -> Any:
-            values = (getattr(wish, name) for wish in wishes)
-            return next((value for value in values if value is not None), default)
-
-        dynamic = self.config.dynamic_tiling
-        most = check_tiles(first("max_tiles", self.config.max_tiles if dynamic else 1), "max_tiles")
-        wished = first("min_tiles", None)
-        least = min(self.config.min_tiles if dynamic else 1, most) if wished is None else wished
-        if check_tiles(least, "min_tiles") > most:
-            raise RequestError(f"min_tiles {least} exceeds max_tiles {most}. Lower one or raise the other.")
-        return least, most, bool(first("thumbnail", self.config.use_thumbnail))
 
     def _cut(self, opened: _Opened) -> np.ndarray[Any, np.dtype[np.uint8]]:
         usage = opened.usage
@@ -268,9 +276,9 @@ class Processor:
     def _spellable_tokens(self, special_in_answers: bool) -> dict[Role, frozenset[str]]:
         """Say which added tokens the text of each role may name.
 
-        A user may mark regions (`<ref>`, `<box>`, `<quad>`) and nothing else. The system message, which is the
-        operator's, and answers may also name the vocabulary's added words that are not special (`<think>`). Answers of
-        families that keep special tokens may hold any but the image token and those that end an answer.
+        A user may mark regions (`<ref>`, `<box>`, `<quad>`) and nothing else. The system message, which is
+        the operator's, and answers may also name added words that are not special (`<think>`). Answers of
+        families that keep special tokens may hold any but the image token and what ends an answer.
         """
         added = self.tokenizer.added_tokens
         words = frozenset(name for name, token in added.items() if not token.special) | GROUNDING_TOKENS

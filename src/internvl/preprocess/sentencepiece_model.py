@@ -1,8 +1,8 @@
 """The few fields of a sentencepiece ModelProto that the library does not hand out, read off the wire format.
 
 Field numbers are those of sentencepiece_model.proto: ModelProto.normalizer_spec = 3, in it name = 1,
-precompiled_charsmap = 2, add_dummy_prefix = 3, remove_extra_whitespaces = 4; a piece (ModelProto.pieces = 1) has
-its type in field 3, where 4 means user-defined. Reading them here avoids a dependency on protobuf.
+precompiled_charsmap = 2, add_dummy_prefix = 3, remove_extra_whitespaces = 4; a piece (ModelProto.pieces = 1)
+has its type in field 3, where 4 means user-defined. Reading them here avoids a dependency on protobuf.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ def user_defined_ids(model: bytes) -> frozenset[int]:
 def without_dummy_prefix(model: bytes) -> bytes:
     """Return the model with add_dummy_prefix = false.
 
-    A later occurrence of a field wins, and messages that occur twice are merged (protobuf encoding rules), so a
-    second normalizer_spec that holds just this field is all it takes.
+    A later occurrence of a field wins, and messages that occur twice are merged (protobuf encoding rules),
+    so a second normalizer_spec that holds just this field is all it takes.
     """
     _ = read_normalizer(model)  # ValueError on garbage, before anything is appended to it
     return model + bytes([_NORMALIZER << 3 | _BYTES, 2, _DUMMY_PREFIX << 3 | _VARINT, 0])

@@ -1,8 +1,8 @@
 """Sentencepiece vocabularies as the reference's slow tokenizers read them.
 
-In: tokenizer.model and the added tokens beside it. Out: a `Tokenizer` for InternLM2, InternLM3, Llama-2, Yi, Phi-3 and QLLaMA.
-The families differ in where a word mark (U+2581) is put and in the spaces around special tokens when decoding;
-those differences are the fields of `PieceStyle`.
+In: tokenizer.model and the added tokens beside it. Out: a `Tokenizer` for InternLM2, InternLM3, Llama-2, Yi,
+Phi-3 and QLLaMA. The families differ in where a word mark (U+2581) is put and in the spaces around special
+tokens when decoding; those differences are the fields of `PieceStyle`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class PieceStyle:
     space_between_added: bool = True
     """Decoding joins added tokens and the text between them with spaces."""
     clean_up_stretches: bool = False
-    """Decoding removes spaces before punctuation, in each stretch of text by itself, whatever the config says."""
+    """Decoding removes spaces before punctuation in each stretch of text, whatever the config says."""
 
 
 STYLES = {
@@ -57,7 +57,7 @@ class SentencePieceTokenizer(Tokenizer):
         additional = {
             name for name in self.names.additional if self.added_tokens[name].id >= self.subword_vocab_size
         }
-        #: Added tokens that end a stretch of text when decoding; the other special ones are decoded inside it.
+        #: Added tokens that end a stretch of text when decoding; other special ones are decoded inside it.
         self._separate = (self.added_tokens.keys() - self.names.all) | additional
 
     @property
@@ -176,6 +176,6 @@ def _style_name(files: TokenizerFiles) -> str:
     if name in ("LlamaTokenizer", "PreTrainedTokenizer", ""):
         return "llama_legacy" if files.flag("legacy", True) else "llama"
     raise CheckpointError(
-        f"{files.directory / 'tokenizer_config.json'}: tokenizer_class {name!r} with a sentencepiece model; expected "
-        "LlamaTokenizer, InternLM2Tokenizer or InternLM3Tokenizer"
+        f"{files.directory / 'tokenizer_config.json'}: tokenizer_class {name!r} with a sentencepiece model; "
+        "expected LlamaTokenizer, InternLM2Tokenizer or InternLM3Tokenizer"
     )

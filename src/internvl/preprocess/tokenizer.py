@@ -1,12 +1,12 @@
 """Text <-> token ids, for every tokenizer of the family; ids and text equal the reference's.
 
-In: a checkpoint directory (tokenizer.json, vocab.json + merges.txt, or a sentencepiece tokenizer.model, with the
-added tokens beside them). Out: a `Tokenizer`. Called by `preprocess.processor`, the detokenizer and training.
+In: a checkpoint directory (tokenizer.json, vocab.json + merges.txt, or a sentencepiece tokenizer.model, with
+the added tokens beside them). Out: a `Tokenizer`. Called by the processor, the detokenizer and training.
 
-All kinds share one way of encoding: added tokens (`<|im_end|>`, `<img>`, ...) are found first, here and in Python, and the
-text between them goes to the subword model. That is what makes prompts safe: a `Segment` says which added tokens
-count in it, so what a user typed can never become `<|im_end|>`, while the subword model still sees the template's
-words and the user's as one run, exactly as the reference does.
+All kinds share one way of encoding: added tokens (`<|im_end|>`, `<img>`, ...) are found first, here, and the
+text between them goes to the subword model. That is what makes prompts safe: a `Segment` says which added
+tokens count in it, so what a user typed can never become `<|im_end|>`, while the subword model still sees
+the template's words and the user's as one run, exactly as the reference does.
 """
 
 from __future__ import annotations
@@ -146,6 +146,11 @@ class Tokenizer(ABC):
         """Id that fills up shorter sequences."""
         return None if self.names.pad is None else self.token_to_id(self.names.pad)
 
+    @property
+    def unk_token_id(self) -> int | None:
+        """Id of what the vocabulary cannot say."""
+        return None if self.names.unk is None else self.token_to_id(self.names.unk)
+
     # -- encoding
 
     def encode(self, text: str, special: bool = True) -> list[int]:
@@ -153,8 +158,8 @@ class Tokenizer(ABC):
 
         Args:
             text: Any text.
-            special: True: as the reference does, added tokens by their spelling, with the tokenizer's own prefix
-                and suffix. False: the text is only text; nothing in it is an added token and nothing is added.
+            special: True: as the reference does, added tokens by their spelling, with the tokenizer's own
+                prefix and suffix. False: nothing in it is an added token, nothing is put around it.
 
         Raises:
             RequestError: The text cannot be encoded without naming a control token.
@@ -214,11 +219,12 @@ class Tokenizer(ABC):
         """Encode a plain run so that no control id comes out of it.
 
         A subword vocabulary may hold entries that the checkpoint reuses as control tokens (InternLM2 keeps
-        `<|im_end|>` at the id of the piece "[UNUSED_TOKEN_145]"). Such an entry is split after its first letter;
-        the reference would let it through.
+        `<|im_end|>` at the id of the piece "[UNUSED_TOKEN_145]"). Such an entry is split after its first
+        letter; the reference would let it through.
         """
         ids = self._encode_run(text, first)
-        offenders = self.control_token_ids.intersection(ids)
+        # the unknown token is what a letter outside the vocabulary becomes; it steers nothing
+        offenders = self.control_token_ids.intersection(ids) - {self.unk_token_id}
         if not offenders:
             return ids
         cuts: set[int] = set()
@@ -259,8 +265,8 @@ class Tokenizer(ABC):
 def load_tokenizer(directory: str | Path) -> Tokenizer:
     """Load the tokenizer of a checkpoint directory; files are data, no code of the checkpoint runs.
 
-    Where tokenizer.json and tokenizer.model lie side by side, the one that the layout's reference reads wins: the
-    sentencepiece file in the GitHub layout, tokenizer.json in transformers' own.
+    Where tokenizer.json and tokenizer.model lie side by side, the one that the layout's reference reads wins:
+    the sentencepiece file in the GitHub layout, tokenizer.json in transformers' own.
 
     Raises:
         CheckpointError: No vocabulary, or files that are broken, contradictory or far too large.
@@ -286,8 +292,8 @@ def load_tokenizer(directory: str | Path) -> Tokenizer:
     )
     hint = f" ({', '.join(pickled[:3])} are not read: pickles run code)" if pickled else ""
     raise CheckpointError(
-        f"{directory} has no vocabulary{hint}; expected tokenizer.json, tokenizer.model, or vocab.json with merges.txt. "
-        "Copy them from the released checkpoint."
+        f"{directory} has no vocabulary{hint}; expected tokenizer.json, tokenizer.model, or vocab.json with "
+        "merges.txt. Copy them from the released checkpoint."
     )
 
 
