@@ -13,7 +13,7 @@ import queue
 import secrets
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
@@ -124,7 +124,7 @@ class Engine:
         self._worker.submit(self._generations(request))
         return request
 
-    def stream(self, request: Request) -> Iterator[Response]:
+    def stream(self, request: Request) -> Generator[Response]:
         """Yield the deltas of a request until its answers are complete; raise what made it fail.
 
         Leaving the iteration early (a break, Ctrl-C) aborts the request.
@@ -169,7 +169,7 @@ class Engine:
         self,
         prompts: Sequence[Prompt],
         gen_config: GenerationConfig | Sequence[GenerationConfig] | None = None,
-    ) -> Iterator[Response]:
+    ) -> Generator[Response]:
         """Yield the deltas of all prompts as they come; `index` and `choice` say which answer each belongs
         to.
 

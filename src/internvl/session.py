@@ -1,0 +1,75 @@
+"""One conversation over several turns. Made by `Pipeline.session` or `Pipeline.chat`; used by `internvl
+chat`."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from typing import Any
+
+from internvl.call_forms import user_message
+from internvl.engine.engine import Engine
+from internvl.errors import RequestError
+from internvl.media.image import open_image
+from internvl.media.limits import DEFAULT_LIMITS, DEFAULT_POLICY
+from internvl.types import GenerationConfig, Message, Response
+
+
+class Session:
+    """One conversation: its messages so far, the last response, and the history as (question, answer) pairs.
+
+    Pictures are opened once and encoded once: later turns find their features (or the whole prefix) cached.
+    """
+
+    def __init__(self, engine: Engine, *, system: str | None = None) -> None:
+        self._engine = engine
+        self.messages: list[Message] = [] if system is None else [{"role": "system", "content": system}]
+        self.history: list[tuple[Any, str]] = []
+        self.response: Response | None = None
+        self.generator: Iterator[Response] | None = None
+        """The deltas of a streamed answer, while there are any."""
+
+    def __iter__(self) -> Iterator[Response]:
+        """Iterate over the deltas of the answer that `chat(..., stream_response=True)` started."""
+        return iter(self.generator or ())
+
+    def ask(self, prompt: Any, gen_config: GenerationConfig | None = None) -> Iterator[Response]:
+        """Ask the next question and yield the deltas of its answer.
+
+        A question whose answer fails is forgotten. When the iteration is left early (Ctrl-C), what was shown
+        counts as the answer, so that the conversation can go on from what the reader saw.
+        """
+        question = self._opened(user_message(prompt))
+        if gen_config is not None and gen_config.n != 1:
+            raise RequestError(f"a conversation goes on from one answer; gen_config.n is {gen_config.n}")
+        request = self._engine.submit([*self.messages, question], gen_config)
+        return self._take(prompt, question, self._engine.stream(request))
+
+    def _take(self, prompt: Any, question: Message, deltas: Generator[Response]) -> Generator[Response]:
+        whole: Response | None = None
+        try:
+            with closing(deltas):
+                for delta in deltas:
+                    whole = Response().extend(delta) if whole is None else whole.extend(delta)
+                    yield delta
+        finally:
+            self.generator = None
+            if whole is not None:
+                self.response = whole
+            if whole is not None and whole.text and whole.finish_reason != "error":
+                self.messages += [question, {"role": "assistant", "content": whole.text}]
+                self.history.append((prompt, whole.text))
+
+    def _opened(self, message: Message) -> Message:
+        """Read the question's pictures now: a URL is fetched once, not with every turn."""
+        if isinstance(message["content"], str):
+            return message
+        processor = self._engine.processor
+        limits, policy = processor.limits or DEFAULT_LIMITS, processor.policy or DEFAULT_POLICY
+        parts = [
+            {**part, "image": open_image(part["image"], limits=limits, policy=policy)}
+            if part["type"] == "image"
+            else part
+            for part in message["content"]
+        ]
+        return {**message, "content": parts}
