@@ -13,6 +13,7 @@ checked.
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 import threading
 import time
@@ -36,6 +37,8 @@ _HEADERS = {
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 #: Windows of zlib by content-coding; 47 = gzip or zlib header, found by itself.
 _ZLIB_WINDOW = {"gzip": 47, "x-gzip": 47, "deflate": 47}
+#: A name (international ones arrive as punycode) or an IPv6 address without its brackets.
+_HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+")
 _IPv4Or6 = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -95,8 +98,8 @@ def _check_place(place: httpx.URL, policy: AddressPolicy, name: str) -> None:
     """Refuse by what the URL itself says; the address behind the name is checked at connection."""
     host = place.raw_host.decode("ascii").lower().rstrip(".")
     problem = None
-    if place.scheme not in ("http", "https") or not host:
-        problem = f"leads to {short_name(str(place))!r}: expected http or https and a host"
+    if place.scheme not in ("http", "https") or not _HOST.fullmatch(host):
+        problem = f"leads to {short_name(str(place))!r}: expected http or https and a valid host"
     elif place.scheme == "http" and not policy.allow_http:
         problem = "is plain http: only https is allowed here (AddressPolicy.allow_http)"
     elif place.userinfo:

@@ -95,33 +95,35 @@ def _read_url(url: str, limits: MediaLimits, policy: AddressPolicy) -> Blob:
 
 def _read_file(path: str | bytes, limits: MediaLimits, policy: AddressPolicy) -> Blob:
     path = os.fsdecode(path)
-    name = short_name(path)
+    name = short_name(path) or "'' (an empty path)"
     if not policy.allow_local_files:
         raise MediaError(
             f"{name}: local files are not read here. Send a URL or the picture itself as a data: URL."
         )
+    if "\0" in path:
+        raise MediaError(f"{name}: a path cannot hold a NUL character")
     try:
-        # without O_NONBLOCK, opening a pipe would wait for its writer
-        descriptor = os.open(Path(path).expanduser(), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with open(Path(path).expanduser(), "rb", opener=_open_without_waiting) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise MediaError(f"{name} is a pipe or a device: expected a regular file")
+            _check_size(status.st_size, name, limits)
+            data = file.read(limits.max_bytes + 1)  # the file may have grown since fstat
     except FileNotFoundError:
         raise MediaError(
             f"{name}: no such file. Check the path (relative to {short_name(os.getcwd())})."
         ) from None
-    except (OSError, ValueError, RuntimeError) as error:  # no permission, name too long, NUL in it, no home
-        raise MediaError(f"{name}: cannot open the file: {_reason(error)}") from error
-    with open(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if stat.S_ISDIR(status.st_mode):
-            raise MediaError(f"{name} is a directory: expected a picture file")
-        if not stat.S_ISREG(status.st_mode):
-            raise MediaError(f"{name} is a pipe or a device: expected a regular file")
-        _check_size(status.st_size, name, limits)
-        try:
-            data = file.read(limits.max_bytes + 1)  # the file may have grown since fstat
-        except OSError as error:
-            raise MediaError(f"{name}: cannot read the file: {_reason(error)}") from error
+    except IsADirectoryError:
+        raise MediaError(f"{name} is a directory: expected a picture file") from None
+    except (OSError, RuntimeError) as error:  # no permission, name too long, unknown home
+        raise MediaError(f"{name}: cannot read the file: {_reason(error)}") from error
     _check_size(len(data), name, limits)
     return Blob(data, name)
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    """Opening a pipe would otherwise wait for somebody to write to it."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _reason(error: Exception) -> str:
@@ -135,7 +137,7 @@ def _read_data_url(url: str, limits: MediaLimits) -> Blob:
     if not comma:
         raise MediaError(f"{name} has no comma: expected data:image/png;base64,<the picture>")
     if head.lower().replace(" ", "").endswith(";base64"):
-        _check_size(len(payload) // 4 * 3, name, limits)
+        _check_size(len(payload) // 4 * 3 - 2, name, limits)  # before decoding; padding may be two
         try:
             if "%" in payload:
                 payload = unquote(payload)
