@@ -168,6 +168,8 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return "it asks for more memory than there is"
     text = " ".join(str(error).split()) or type(error).__name__
     if text == "not identified by this driver":  # Pillow's words for a header without size or pixel type
         text = "its header gives no size or no known kind of pixels"
