@@ -1,7 +1,8 @@
-"""The recorded conversations as messages and model inputs, for parity tests of what follows the processor."""
+"""The recorded checkpoints of the reference: their cases, tensors and pictures as model inputs."""
 
 import json
-from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -9,83 +10,92 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from golden import GOLDEN
-from internvl.types import ModelInputs
-
-GITHUB = sorted(path.parents[1].name for path in GOLDEN.glob("checkpoints/*/golden/golden.json"))
-HF = sorted(path.parents[1].name for path in GOLDEN.glob("checkpoints_hf/*/golden/golden.json"))
-
-
-def read_recording(directory: Path) -> dict:
-    return json.loads((directory / "golden" / "golden.json").read_text())
+from internvl.models.internvl import InternVLModel
+from internvl.nn.kv_cache import KVCache
+from internvl.preprocess.tiling import cut_tiles, tile_grid
+from internvl.preprocess.transforms import normalize
 
 
-def picture_parts(recording: dict, names: list[str] | None) -> list[dict]:
-    """Content parts for "image0", "frames", ...; opened, so that intake changes nothing (FACTS 6.1)."""
-    parts = []
-    for name in names or ():
-        entries = recording["frames"] if name == "frames" else [recording["images"][int(name[5:])]]
-        for entry in entries:
-            image = Image.open(GOLDEN / "images" / entry["file"])
-            limits = {"max_tiles": entry["max_num"], "thumbnail": entry["use_thumbnail"]}
-            parts.append({"type": "image", "image": image, **limits})
-    return parts
+def recorded_checkpoints(group: str) -> list[str]:
+    """Names under golden/<group> that hold recorded cases; empty without recordings."""
+    return sorted(path.parent.parent.name for path in (GOLDEN / group).glob("*/golden/golden.json"))
 
 
-def messages_of(recording: dict, case: dict) -> list[dict]:
-    """One recorded chat() call: its history, pictures and question."""
-    pictures = picture_parts(recording, case["pixel_values"])
-    messages = []
-    if case["system_message"] is not None:
-        messages.append({"role": "system", "content": case["system_message"]})
-    for question, answer in case["history"] or ():
-        shown, pictures = pictures[: question.count("<image>")], pictures[question.count("<image>") :]
-        messages.append({"role": "user", "content": [*shown, {"type": "text", "text": question}]})
-        messages.append({"role": "assistant", "content": answer})
-    messages.append({"role": "user", "content": [*pictures, {"type": "text", "text": case["question"]}]})
-    return messages
+@dataclass(frozen=True)
+class Recording:
+    """One recorded checkpoint."""
+
+    group: str
+    name: str
+    _pixels: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def directory(self) -> Path:
+        return GOLDEN / self.group / self.name
+
+    @cached_property
+    def facts(self) -> dict:
+        return json.loads((self.directory / "golden" / "golden.json").read_text(encoding="utf-8"))
+
+    @cached_property
+    def tensors(self) -> dict[str, torch.Tensor]:
+        return load_file(self.directory / "golden" / "golden.safetensors")
+
+    @property
+    def cases(self) -> dict[str, dict]:
+        return self.facts["cases"]
+
+    def pixel_values(self, names: list[str] | None) -> torch.Tensor | None:
+        """The tiles of these pictures ("image0", "frames"), one after the other."""
+        if not names:
+            return None
+        return torch.cat([self._picture(name) for name in names])
+
+    def _picture(self, name: str) -> torch.Tensor:
+        if name not in self._pixels:
+            if name != "frames":
+                self._pixels[name] = _tiles(self.facts["images"][int(name.removeprefix("image"))])
+            elif self.facts.get("frames_pixel_values_file"):
+                self._pixels[name] = load_file(GOLDEN / self.facts["frames_pixel_values_file"])[
+                    "pixel_values"
+                ]
+            else:
+                self._pixels[name] = torch.cat([_tiles(frame) for frame in self.facts["frames"]])
+        return self._pixels[name]
 
 
-def batch_messages(recording: dict) -> list[list[dict]]:
-    """The conversations of the recorded batch_chat() call."""
-    case = recording["cases"]["batch_chat"]
-    return [
-        [
-            {
-                "role": "user",
-                "content": [*picture_parts(recording, [image]), {"type": "text", "text": question}],
-            }
-        ]
-        for question, image in zip(case["questions"], case["pixel_values"], strict=True)
-    ]
+def _tiles(picture: dict) -> torch.Tensor:
+    if "pixel_values_file" in picture:
+        return load_file(GOLDEN / picture["pixel_values_file"])["pixel_values"]
+    image = Image.open(GOLDEN / "images" / picture["file"]).convert("RGB")
+    size = picture.get("image_size", 448)
+    grid = tile_grid(*image.size, max_tiles=picture["max_num"], image_size=size)
+    return normalize(cut_tiles(image, grid=grid, image_size=size, thumbnail=picture["use_thumbnail"]))
 
 
-def hf_inputs(directory: Path, recording: dict) -> Iterator[tuple[str, list[ModelInputs]]]:
-    """Each recorded transformers case as model inputs without padding.
-
-    The pixels are the recorded ones, since those answers were made with torchvision's resize, not Pillow's;
-    the cases whose pixels were not recorded are left out.
-    """
-    tensors = load_file(directory / "golden" / "golden.safetensors")
-    for name, case in recording["cases"].items():
-        tiles = tensors.get(f"{name}.pixel_values")
-        if tiles is None and case["num_tiles"]:
-            continue
-        image_token_id = recording["config"]["image_token_id"]
-        per_tile = None
-        if tiles is not None:
-            num_image_tokens = sum(ids.count(image_token_id) for ids in case["input_ids"])
-            per_tile = num_image_tokens // len(tiles)
-        rows = []
-        for ids, mask in zip(case["input_ids"], case["attention_mask"], strict=True):
-            real = [i for i, keep in zip(ids, mask, strict=True) if keep]
-            count = real.count(image_token_id) // per_tile if per_tile else 0
-            mine, tiles = (tiles[:count], tiles[count:]) if count else (None, tiles)
-            rows.append(ModelInputs(input_ids=torch.tensor(real), pixel_values=mine))
-        yield name, rows
+def greedy(
+    model: InternVLModel, inputs_embeds: torch.Tensor, *, max_new_tokens: int, eos_token_id: int | None
+) -> tuple[list[int], torch.Tensor]:
+    """Prefill (1, T, D), then take the likeliest token each step; ids and logits (n, V)."""
+    cache = KVCache.allocate(
+        model.config.text,
+        batch_size=1,
+        max_length=inputs_embeds.shape[1] + max_new_tokens,
+        dtype=model.dtype,
+        device=model.device,
+    )
+    hidden = model.decoder(inputs_embeds, kv_cache=cache)
+    ids, scores = [], []
+    while True:
+        logits = model.decoder.lm_head(hidden[:, -1])
+        scores.append(logits[0])
+        ids.append(int(logits.argmax()))
+        if ids[-1] == eos_token_id or len(ids) == max_new_tokens:
+            return ids, torch.stack(scores)
+        hidden = model.decoder(model.text_embeds(torch.tensor([[ids[-1]]])), kv_cache=cache)
 
 
-def until_stop(ids: list[int], stop: int | tuple[int, ...]) -> list[int]:
-    """Recorded ids up to and including the first stop token (behind it the reference only pads)."""
-    stops = (stop,) if isinstance(stop, int) else stop
-    end = next((i for i, token in enumerate(ids) if token in stops), len(ids) - 1)
-    return ids[: end + 1]
+def difference(found: torch.Tensor, expected: torch.Tensor) -> float:
+    """Largest absolute difference."""
+    assert found.shape == expected.shape
+    return float((found.float() - expected).abs().max())
