@@ -19,18 +19,18 @@ from internvl.checkpoint.hf_config import read_model_config
 from internvl.checkpoint.hub import resolve
 from internvl.checkpoint.key_maps import Link, detect_key_style, links
 from internvl.checkpoint.load import check, parameter_shapes, with_stored_head
+from internvl.checkpoint.output import complete_directory
 from internvl.checkpoint.save import (
     KEY_STYLES,
     MAX_SHARD_BYTES,
-    complete_directory,
     main_dtype,
     plan_tensors,
-    write_json,
+    write_config_files,
     write_weights,
 )
 from internvl.checkpoint.shards import Shards, open_shards
 from internvl.checkpoint.tokenizer_export import read_source, write_tokenizer
-from internvl.checkpoint.write_config import config_json, differences_in_transformers
+from internvl.checkpoint.write_config import differences_in_transformers
 from internvl.config.model import Layout, ModelConfig
 from internvl.errors import CheckpointError, ConfigError
 from internvl.models.internvl import InternVLModel
@@ -107,8 +107,7 @@ def convert(
         with complete_directory(directory, overwrite=overwrite) as partial:
             write_weights(partial, tensors, get, max_shard_bytes=max_shard_bytes)
             write_tokenizer(files, partial, config, layout)
-            content = config_json(config, layout, ids=files.ids, dtype=main_dtype(tensors))
-            write_json(partial / "config.json", content)
+            write_config_files(partial, config, layout, ids=files.ids, dtype=main_dtype(tensors))
             written = read_model_config(partial)
             _require_same(config, written, layout)
     notes = _notes(config, layout, merged=len(names.pairs))

@@ -9,11 +9,7 @@ whoever changed a model.
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -22,9 +18,11 @@ import torch
 from torch import Tensor
 
 from internvl.checkpoint.key_maps import KeyStyle, Link, links
+from internvl.checkpoint.output import complete_directory, to_disk, write_json
 from internvl.checkpoint.shards import DTYPES, INDEX_NAME, SINGLE_NAME
+from internvl.checkpoint.transformers_files import picture_files
 from internvl.checkpoint.write_config import TokenIds, config_json
-from internvl.config.model import Layout
+from internvl.config.model import Layout, ModelConfig
 from internvl.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -93,11 +91,19 @@ def save_model(
         write_weights(
             target, tensors, lambda name: parameters[name].detach(), max_shard_bytes=max_shard_bytes
         )
-        config = config_json(model.config, layout, ids=ids, dtype=main_dtype(tensors))
-        write_json(target / "config.json", config)
+        write_config_files(target, model.config, layout, ids=ids, dtype=main_dtype(tensors))
         if source is not None:
             write_tokenizer(source, target, model.config, layout)
     return Path(directory)
+
+
+def write_config_files(
+    directory: Path, config: ModelConfig, layout: Layout, *, ids: TokenIds, dtype: str
+) -> None:
+    """Write config.json, and how pictures are prepared."""
+    write_json(directory / "config.json", config_json(config, layout, ids=ids, dtype=dtype))
+    for name, content in picture_files(config, layout).items():
+        write_json(directory / name, content)
 
 
 def shapes_of(parameters: Mapping[str, Tensor]) -> dict[str, torch.Size]:
@@ -144,7 +150,7 @@ def write_weights(
                 if current[0] != ours:
                     current = (ours, get(ours).to("cpu"))
                 _write_tensor(out, _assemble(tensor, current[1]))
-            _to_disk(out)
+            to_disk(out)
         weight_map |= dict.fromkeys((tensor.name for tensor in shard), file)
     if len(shards) > 1:
         total = sum(tensor.size_bytes for tensor in tensors)
@@ -157,42 +163,6 @@ def main_dtype(tensors: Sequence[StoredTensor]) -> str:
     for tensor in tensors:
         sizes[tensor.dtype] = sizes.get(tensor.dtype, 0) + tensor.size_bytes
     return str(max(sizes, key=lambda dtype: sizes[dtype])).removeprefix("torch.")
-
-
-@contextmanager
-def complete_directory(directory: Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """Give a temporary directory to fill, which takes the name `directory` when the block ends well.
-
-    After an error, or a process that died, nothing stands under that name that did not stand there before.
-    """
-    directory = Path(directory)
-    occupied = directory.exists() and (not directory.is_dir() or any(directory.iterdir()))
-    if occupied and not overwrite:
-        raise CheckpointError(
-            f"{directory} exists and is not empty; name a new directory, or ask to overwrite it"
-        )
-    parent = directory.absolute().parent
-    parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{directory.name}.partial-", dir=parent))
-    try:
-        yield partial
-        os.chmod(partial, 0o777 & ~_umask())
-        if directory.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{directory.name}.old-", dir=parent))
-            os.replace(directory, old / directory.name)
-            os.replace(partial, directory)
-            shutil.rmtree(old)
-        else:
-            os.replace(partial, directory)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def write_json(file: Path, value: Mapping[str, Any]) -> None:
-    """Write a JSON object, readable and ending in a line end."""
-    with file.open("wb") as out:
-        out.write((json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
-        _to_disk(out)
 
 
 def _shards(tensors: Sequence[StoredTensor], max_bytes: int) -> list[list[StoredTensor]]:
@@ -239,15 +209,3 @@ def _assemble(tensor: StoredTensor, parameter: Tensor) -> Tensor:
 def _write_tensor(out: BinaryIO, tensor: Tensor) -> None:
     if tensor.numel():
         out.write(tensor.view(-1).view(torch.uint8).numpy().data)
-
-
-def _to_disk(out: BinaryIO) -> None:
-    """The rename that makes a directory complete must not overtake its content."""
-    out.flush()
-    os.fsync(out.fileno())
-
-
-def _umask() -> int:
-    umask = os.umask(0)
-    os.umask(umask)
-    return umask

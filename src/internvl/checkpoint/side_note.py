@@ -20,7 +20,7 @@ NOTE_KEY = "internvl"
 
 #: Part of the description -> fields of it that only the note can hold.
 _IN_TRANSFORMERS: dict[str, tuple[str, ...]] = {
-    "": ("template", "release", "min_tiles", "max_tiles", "use_thumbnail", "dynamic_tiling"),
+    "": ("template", "release", "use_thumbnail", "dynamic_tiling"),
     "vision": ("drop_path_rate",),
     "projector": ("pixel_shuffle", "norm_eps"),
     "text": ("family",),
@@ -72,8 +72,9 @@ def apply_note(config: ModelConfig, values: Mapping[str, Any], where: str) -> Mo
 
 
 def _check_choices(config: ModelConfig, changes: Mapping[str, Mapping[str, Any]], where: str) -> None:
-    # transformers writes both InternLM generations as Llama; nothing else is spelled as another family there.
-    families = {config.text.family} | ({"internlm2", "internlm3"} if config.text.family == "llama" else set())
+    # Only these are spelled as another family in transformers' layout, see `write_config`.
+    disguised = {"llama", "internlm2", "internlm3"} if config.text.family in ("llama", "qwen2") else set()
+    families = {config.text.family} | disguised
     for part, name, allowed in (("text", "family", families), ("projector", "pixel_shuffle", {"v1", "v2"})):
         value = changes[part].get(name)
         if value is not None and value not in allowed:

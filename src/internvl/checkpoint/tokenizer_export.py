@@ -1,4 +1,4 @@
-"""The tokenizer, processor and generation files of a checkpoint, written in the form of either layout.
+"""The tokenizer and generation files of a checkpoint, written in the form of either layout.
 
 In: a checkpoint directory. Out: the same tokenizer beside new weights. Between the layouts only the
 wrapping changes: transformers wants a tokenizer.json, and keeps the original files under a note, from which
@@ -13,15 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from internvl.checkpoint.hf_config import read_image_token_id
-from internvl.checkpoint.save import write_json
+from internvl.checkpoint.output import write_json
 from internvl.checkpoint.shards import read_json
 from internvl.checkpoint.side_note import NOTE_KEY
 from internvl.checkpoint.tokenizer_json import as_tokenizer_json
 from internvl.checkpoint.transformers_files import (
-    clip_preprocessor,
     generation_config,
     jinja_template,
-    processor_files,
     tokenizer_config,
 )
 from internvl.checkpoint.write_config import TokenIds
@@ -70,14 +68,14 @@ def read_source(directory: Path, config: ModelConfig) -> TokenizerSource:
 
 
 def write_tokenizer(source: TokenizerSource, target: Path, config: ModelConfig, layout: Layout) -> None:
-    """Write everything but config.json and the weights."""
+    """Write vocabulary, tokenizer settings, generation settings and, for transformers, the chat template."""
     for name in VOCABULARY:
         if (source.directory / name).is_file():
             shutil.copyfile(source.directory / name, target / name)
     if layout == "hf":
         _write_for_transformers(source, target, config)
     else:
-        _write_for_github(source, target, config)
+        _write_for_github(source, target)
 
 
 def _write_for_transformers(source: TokenizerSource, target: Path, config: ModelConfig) -> None:
@@ -99,19 +97,16 @@ def _write_for_transformers(source: TokenizerSource, target: Path, config: Model
         source=note,
     )
     write_json(target / "tokenizer_config.json", settings)
-    for name, content in processor_files(config).items():
-        write_json(target / name, content)
     write_json(target / "generation_config.json", generation_config(template, tokenizer, source.ids))
     (target / "chat_template.jinja").write_text(jinja_template(template, tokenizer), encoding="utf-8")
 
 
-def _write_for_github(source: TokenizerSource, target: Path, config: ModelConfig) -> None:
+def _write_for_github(source: TokenizerSource, target: Path) -> None:
     if not source.generated_json:
         shutil.copyfile(source.directory / "tokenizer.json", target / "tokenizer.json")
     write_json(target / "tokenizer_config.json", source.settings)
     if source.special_map is not None:
         write_json(target / "special_tokens_map.json", source.special_map)
-    write_json(target / "preprocessor_config.json", clip_preprocessor(config))
     write_json(
         target / "generation_config.json", generation_config(source.template, source.tokenizer, source.ids)
     )

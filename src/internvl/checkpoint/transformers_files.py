@@ -2,7 +2,7 @@
 generation.
 
 In: what we know about a model (`ModelConfig`, tokenizer, `ChatTemplate`). Out: JSON objects and the text of
-a Jinja template. Called by `convert.py`. Their form is that of the published `-HF` checkpoints.
+a Jinja template. Called by `save.py` and `convert.py`. Their form is that of the published `-HF` checkpoints.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from internvl.checkpoint.side_note import NOTE_KEY
 from internvl.checkpoint.write_config import TokenIds
-from internvl.config.model import ModelConfig
+from internvl.config.model import Layout, ModelConfig
 from internvl.preprocess.chat_template import ChatTemplate
 from internvl.preprocess.processor import IMAGE_CONTEXT, IMAGE_END, IMAGE_START
 from internvl.preprocess.sentencepiece_tokenizer import WORD_MARK, SentencePieceTokenizer
@@ -24,8 +24,13 @@ VIDEO_TOKEN = "<video>"
 _BICUBIC = 3
 
 
-def processor_files(config: ModelConfig) -> dict[str, dict[str, Any]]:
-    """File name -> content: one file for transformers 5, three for the versions before."""
+def picture_files(config: ModelConfig, layout: Layout) -> dict[str, dict[str, Any]]:
+    """File name -> content of what says how pictures are prepared.
+
+    In transformers' layout that is one file for version 5 and three for the versions before.
+    """
+    if layout == "github":
+        return {"preprocessor_config.json": _clip_preprocessor(config)}
     pixels = {
         "do_convert_rgb": True,
         "do_normalize": True,
@@ -58,7 +63,7 @@ def processor_files(config: ModelConfig) -> dict[str, dict[str, Any]]:
     }
 
 
-def clip_preprocessor(config: ModelConfig) -> dict[str, Any]:
+def _clip_preprocessor(config: ModelConfig) -> dict[str, Any]:
     """preprocessor_config.json of the GitHub layout; its readers take only mean and std from it."""
     return {
         "crop_size": config.image_size,

@@ -25,11 +25,6 @@ _GITHUB_NAMES = {
     "phi3": ("Phi3ForCausalLM", "phi3"),
     "gpt_oss": ("GptOssForCausalLM", "gpt_oss"),
 }
-#: transformers has no InternLM: its own conversion writes both generations as Llama, with the same maths.
-_TRANSFORMERS_TYPE = {family: name[1] for family, name in _GITHUB_NAMES.items()} | {
-    "internlm2": "llama",
-    "internlm3": "llama",
-}
 #: Upstream's code knows only its own templates; the nearest ones, which add a default system message.
 _UPSTREAM_TEMPLATE = {"hf": "internvl2_5", "internvl_hf": "internvl2_5", "hf-gpt_oss": "internvl3_5_gpt_oss"}
 _LAYER_TYPES = {"full": "full_attention", "sliding": "sliding_attention"}
@@ -139,7 +134,7 @@ def _github(config: ModelConfig, ids: TokenIds, dtype: str) -> dict[str, Any]:
 
 def _transformers(config: ModelConfig, ids: TokenIds, dtype: str) -> dict[str, Any]:
     text, vision = config.text, config.vision
-    model_type = _TRANSFORMERS_TYPE[text.family]
+    model_type = _transformers_type(text)
     return {
         "architectures": ["InternVLForConditionalGeneration"],
         "model_type": "internvl",
@@ -177,6 +172,17 @@ def _transformers(config: ModelConfig, ids: TokenIds, dtype: str) -> dict[str, A
         },
         NOTE_KEY: note_of(config, "hf"),
     }
+
+
+def _transformers_type(text: TextConfig) -> str:
+    """The model_type whose maths this decoder has in transformers.
+
+    There is no InternLM: transformers' own conversion writes both generations as Llama. Llama has one switch
+    for the biases of q, k, v and o; with bias on q, k and v alone the same decoder is called Qwen2.
+    """
+    if text.family not in ("llama", "internlm2", "internlm3"):
+        return _GITHUB_NAMES[text.family][1]
+    return "qwen2" if text.qkv_bias and not (text.o_bias or text.mlp_bias) else "llama"
 
 
 def _vision_sizes(vision: VisionConfig) -> dict[str, Any]:
@@ -234,7 +240,8 @@ def _family_fields(text: TextConfig, model_type: str) -> dict[str, Any]:
                 )
             return {"head_dim": text.head_dim, "qkv_bias": text.qkv_bias, "bias": text.o_bias}
         case "qwen2":
-            return _window_fields(text)
+            usual = text.head_dim * text.num_heads == text.hidden_size
+            return _window_fields(text) | ({} if usual else {"head_dim": text.head_dim})
         case "qwen3":
             _require_equal_biases(text, ("o_bias",))
             return {"head_dim": text.head_dim, "attention_bias": text.qkv_bias, **_window_fields(text)}
