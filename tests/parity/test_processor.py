@@ -7,10 +7,10 @@ import json
 
 import pytest
 import torch
-from golden import GOLDEN, requires_golden
 from PIL import Image
 from safetensors.torch import load_file
 
+from golden import GOLDEN, requires_golden
 from internvl.checkpoint.hf_config import read_model_config
 from internvl.preprocess.processor import Processor, TileLimits
 from internvl.preprocess.tokenizer import load_tokenizer

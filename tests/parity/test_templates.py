@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from golden import GOLDEN, requires_golden
 
+from golden import GOLDEN, requires_golden
 from internvl.preprocess.chat_template import TEMPLATES, find_template
 from internvl.preprocess.messages import Turn
 

@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from golden import GOLDEN, requires_golden
 
+from golden import GOLDEN, requires_golden
 from internvl.preprocess.tokenizer import Segment, load_tokenizer
 
 pytestmark = [pytest.mark.parity, requires_golden]

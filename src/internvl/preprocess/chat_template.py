@@ -83,7 +83,7 @@ class ChatTemplate:
         """
         if add_generation_prompt and turns[-1].role != "user":
             raise RequestError(
-                f"the last message is a {turns[-1].role} message; expected a user message to answer. "
+                f"the last message has the role {turns[-1].role!r}; expected a user message to answer. "
                 "Add one, or render with add_generation_prompt=False."
             )
         if turns[0].role != "system" and self.default_system is not None:
