@@ -7,6 +7,7 @@ GPT-OSS (`models.gpt_oss`) brings another mixture of experts. Legend: `B` sequen
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from internvl.config.model import TextConfig
@@ -24,7 +25,9 @@ class Decoder(nn.Module):
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
         self.config = config
-        self.embed = nn.Embedding(config.vocab_size, config.hidden_size)
+        # nn.Embedding(V, D) draws a start of its own, which on the meta device imports the compiler (2 s).
+        table = torch.empty(config.vocab_size, config.hidden_size)
+        self.embed = nn.Embedding.from_pretrained(table, freeze=False)
         self.layers = nn.ModuleList(self.make_layer(layer) for layer in range(config.num_layers))
         self.norm = RMSNorm(config.hidden_size, config.norm_eps)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
