@@ -63,12 +63,11 @@ def user_message(prompt: Any, where: str = "prompt") -> Message:
 
 def looks_like_media(text: str) -> bool:
     """Whether a string names a picture rather than asks something: a URL, or a path that exists or ends
-    like one."""
+    so."""
+    one_word = not any(letter.isspace() for letter in text)
     if text.startswith(("http://", "https://", "file://", "data:image/")):
-        return not any(letter.isspace() for letter in text)
-    if "\n" in text or len(text) > 4096:
-        return False
-    return Path(text).suffix.lower() in _MEDIA_SUFFIXES or _is_file(text)
+        return one_word
+    return (one_word and Path(text).suffix.lower() in _MEDIA_SUFFIXES) or _is_file(text)
 
 
 def _is_file(text: str) -> bool:

@@ -11,7 +11,6 @@ from internvl.call_forms import user_message
 from internvl.engine.engine import Engine
 from internvl.errors import RequestError
 from internvl.media.image import open_image
-from internvl.media.limits import DEFAULT_LIMITS, DEFAULT_POLICY
 from internvl.types import GenerationConfig, Message, Response
 
 
@@ -33,8 +32,10 @@ class Session:
         """Iterate over the deltas of the answer that `chat(..., stream_response=True)` started."""
         return iter(self.generator or ())
 
-    def ask(self, prompt: Any, gen_config: GenerationConfig | None = None) -> Iterator[Response]:
-        """Ask the next question and yield the deltas of its answer.
+    def ask(
+        self, prompt: Any, gen_config: GenerationConfig | None = None, *, fit_answer: bool = False
+    ) -> Generator[Response]:
+        """Ask the next question and yield the deltas of its answer (arguments as in `Engine.submit`).
 
         A question whose answer fails is forgotten. When the iteration is left early (Ctrl-C), what was shown
         counts as the answer, so that the conversation can go on from what the reader saw.
@@ -42,7 +43,7 @@ class Session:
         question = self._opened(user_message(prompt))
         if gen_config is not None and gen_config.n != 1:
             raise RequestError(f"a conversation goes on from one answer; gen_config.n is {gen_config.n}")
-        request = self._engine.submit([*self.messages, question], gen_config)
+        request = self._engine.submit([*self.messages, question], gen_config, fit_answer=fit_answer)
         return self._take(prompt, question, self._engine.stream(request))
 
     def _take(self, prompt: Any, question: Message, deltas: Generator[Response]) -> Generator[Response]:
@@ -65,7 +66,7 @@ class Session:
         if isinstance(message["content"], str):
             return message
         processor = self._engine.processor
-        limits, policy = processor.limits or DEFAULT_LIMITS, processor.policy or DEFAULT_POLICY
+        limits, policy = processor.limits, processor.policy
         parts = [
             {**part, "image": open_image(part["image"], limits=limits, policy=policy)}
             if part["type"] == "image"

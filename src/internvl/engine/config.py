@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 from internvl.config.model import TextConfig
 from internvl.engine.lmdeploy_fields import PYTORCH_FIELDS, TURBOMIND_FIELDS, Refused, Renamed
@@ -59,6 +59,9 @@ class EngineConfig:
     """Fewest tiles of a picture; None = the model's own."""
     max_tiles: int | None = None
     """Most tiles of a picture without its thumbnail; None = the model's own (12 for most)."""
+    tile_policy: Literal["reference", "auto"] = "reference"
+    """"auto": tiles by a picture's resolution and text instead of its shape alone; see
+    `preprocess.tile_policy`."""
     seed: int | None = None
     """Start of the seeds of requests that bring none; None = a fresh one each time."""
 
@@ -74,6 +77,8 @@ class EngineConfig:
             )
         if self.vision_cache_bytes < 0:
             raise ConfigError("EngineConfig: vision_cache_bytes must not be negative (0 = no cache)")
+        if self.tile_policy not in ("reference", "auto"):
+            raise ConfigError(f"EngineConfig: tile_policy {self.tile_policy!r} is not reference or auto")
         if self.dtype not in DTYPES:
             raise ConfigError(f"EngineConfig: dtype {self.dtype!r} is not one of {', '.join(DTYPES)}")
         if self.min_tiles and self.max_tiles and self.min_tiles > self.max_tiles:

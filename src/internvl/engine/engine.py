@@ -87,7 +87,8 @@ class Engine:
 
     def prepare(self, messages: Sequence[Message]) -> ModelInputs:
         """Return the prompt and the tiles of a conversation, cut as this engine's configuration says."""
-        limits = TileLimits(min_tiles=self.config.min_tiles, max_tiles=self.config.max_tiles)
+        config = self.config
+        limits = TileLimits(min_tiles=config.min_tiles, max_tiles=config.max_tiles, policy=config.tile_policy)
         return self.processor(messages, tile_limits=limits)
 
     def submit(
@@ -95,6 +96,7 @@ class Engine:
         prompt: Prompt,
         gen_config: GenerationConfig | None = None,
         *,
+        fit_answer: bool = False,
         index: int = 0,
         deltas: queue.SimpleQueue[Response] | None = None,
     ) -> Request:
@@ -103,6 +105,7 @@ class Engine:
         Args:
             prompt: OpenAI-style messages, or what `prepare` made of them.
             gen_config: How to answer; None: greedy, at most 512 tokens or what the session has room for.
+            fit_answer: Shorten `max_new_tokens` to the room that the session has left, instead of refusing.
             index: Copied into the responses; the place in a batch.
             deltas: The queue that the deltas go to; by default one of the request's own, which `stream`
             reads.
@@ -113,7 +116,7 @@ class Engine:
             CapacityError: Too many requests are waiting.
         """
         inputs = prompt if isinstance(prompt, ModelInputs) else self.prepare(prompt)
-        gen_config = self._checked(inputs, gen_config)
+        gen_config = self._checked(inputs, gen_config or GenerationConfig(), fit_answer or gen_config is None)
         limit = self.num_rows + self.config.max_waiting_requests
         if self._worker.num_open + gen_config.n > limit:
             raise CapacityError(
@@ -228,11 +231,12 @@ class Engine:
 
     # -- a request's parts
 
-    def _checked(self, inputs: ModelInputs, gen_config: GenerationConfig | None) -> GenerationConfig:
+    def _checked(
+        self, inputs: ModelInputs, gen_config: GenerationConfig, fit_answer: bool
+    ) -> GenerationConfig:
         """Return the configuration to use; raise when prompt and answer do not fit."""
         num_prompt_tokens = len(inputs.input_ids)
-        if gen_config is None:
-            gen_config = GenerationConfig()
+        if fit_answer:
             room = room_for_answer(num_prompt_tokens, self.session_len, gen_config.max_new_tokens)
             gen_config = gen_config.replace(max_new_tokens=room)
         check_context(

@@ -1,0 +1,167 @@
+"""`internvl chat`: one question about pictures, or a conversation."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from internvl.call_forms import looks_like_media
+from internvl.cli.answers import AnswerPrinter
+from internvl.errors import ConfigError
+from internvl.types import GenerationConfig
+
+if TYPE_CHECKING:
+    from internvl.pipeline import Pipeline
+
+#: The loop guard of a conversation: 20 times the same, be it one token or a phrase of 24. Tables and
+#: dotted lines repeat less, and an endless answer ends before its 512 tokens.
+LOOP_GUARD: dict[str, Any] = {"repetition_ngram_size": 24, "repetition_ngram_threshold": 20}
+
+
+def command(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(help="Pictures (paths or URLs) and the question. Without a question: a conversation."),
+    ] = None,
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="nano, a checkpoint directory, or a hub id.")
+    ] = "nano",
+    max_tiles: Annotated[
+        int | None, typer.Option(help="Most tiles of a picture. [default: the model's]", min=1)
+    ] = None,
+    tile_policy: Annotated[
+        Literal["reference", "auto"],
+        typer.Option(help="reference, or auto: fewer tiles for small pictures, more for full pages."),
+    ] = "reference",
+    system: Annotated[
+        str | None, typer.Option(help='System message; "" for none. [default: the model family\'s]')
+    ] = None,
+    language: Annotated[
+        str | None, typer.Option("--language", "-l", help="Language of the answers: de, German, Deutsch, ...")
+    ] = None,
+    max_new_tokens: Annotated[
+        int | None,
+        typer.Option(help="Longest answer. [default: 512, or what the context has room for]", min=1),
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="Sample: higher is more varied, 0 is greedy.", min=0)
+    ] = None,
+    top_p: Annotated[float | None, typer.Option(help="Sample from the likeliest share.", max=1)] = None,
+    top_k: Annotated[
+        int | None, typer.Option(help="Sample from the k likeliest tokens; 0 = all.", min=0)
+    ] = None,
+    min_p: Annotated[
+        float | None, typer.Option(help="Drop tokens below this share of the likeliest.", min=0, max=1)
+    ] = None,
+    repetition_penalty: Annotated[float | None, typer.Option(help="Above 1: repeat less.", min=0.01)] = None,
+    seed: Annotated[int | None, typer.Option(help="Sample reproducibly.")] = None,
+    stop: Annotated[list[str] | None, typer.Option(help="End the answer before this text.")] = None,
+    loop_guard: Annotated[bool, typer.Option(help="End answers that go in circles.")] = True,
+    session_len: Annotated[
+        int | None, typer.Option(help="Tokens of the conversation. [default: the model's context]", min=1)
+    ] = None,
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"], typer.Option(help="Precision of the weights.")
+    ] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
+    revision: Annotated[str | None, typer.Option(help="Revision of the model on the hub.")] = None,
+    interactive: Annotated[
+        bool, typer.Option("--interactive", "-i", help="A conversation, even when stdin is a pipe.")
+    ] = False,
+    multiline: Annotated[
+        bool, typer.Option("--multiline", help="An empty line (double Enter) sends a message.")
+    ] = False,
+    stats: Annotated[bool, typer.Option("--stats", help="Show tiles, tokens and seconds.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per answer.")] = False,
+) -> None:
+    """Ask about pictures: one question, or a conversation.
+
+    internvl chat photo.jpg "What does the sign say?"
+
+    internvl chat left.png right.png "What differs?" --json
+
+    echo "What is shown?" | internvl chat photo.jpg
+
+    internvl chat --model OpenGVLab/InternVL3-2B-hf photo.jpg
+    """
+    asked = read_words(words or [])
+    if not asked.question and not interactive and not sys.stdin.isatty():
+        asked = Asked(asked.pictures, sys.stdin.read().strip())
+        if not asked.question:
+            raise typer.BadParameter("no question: give one as an argument or on stdin, or use --interactive")
+    options = {
+        "max_tiles": max_tiles,
+        "tile_policy": tile_policy,
+        "session_len": session_len,
+        "dtype": dtype,
+        "device": device,
+        "revision": revision,
+    }
+    sampling = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "min_p": min_p}
+    others = {"max_new_tokens": max_new_tokens, "repetition_penalty": repetition_penalty, "random_seed": seed}
+    gen_config = make_gen_config(sampling, {**others, "stop_words": stop or None}, loop_guard=loop_guard)
+    from internvl.cli.chat_session import Conversation
+    from internvl.media.image import load_image
+
+    # Before the model: a name that is wrong should not cost the wait.
+    pictures = [load_image(name) for name in asked.pictures]
+    with open_pipeline(model, options) as pipe:
+        conversation = Conversation(
+            pipe.session,
+            gen_config,
+            AnswerPrinter(model=model, as_json=as_json, with_stats=stats),
+            system=system,
+            language=language,
+            fit_answer=max_new_tokens is None,
+        )
+        if asked.question and not interactive:
+            conversation.ask(asked.question, pictures)
+        else:
+            conversation.run(asked.pictures, asked.question, multiline=multiline)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the words of the command line mean."""
+
+    pictures: list[str]
+    question: str
+
+
+def read_words(words: list[str]) -> Asked:
+    """Tell pictures (files, URLs, names that end like pictures) from the question's words; order is kept."""
+    pictures = [word for word in words if looks_like_media(word)]
+    return Asked(pictures, " ".join(word for word in words if word not in pictures))
+
+
+def make_gen_config(
+    sampling: dict[str, Any], others: dict[str, Any], *, loop_guard: bool
+) -> GenerationConfig:
+    """Return how to answer; any sampling option asks for sampling. Raises typer.BadParameter."""
+    given = {name: value for name, value in {**sampling, **others}.items() if value is not None}
+    sample = any(value is not None for value in sampling.values()) or "random_seed" in given
+    try:
+        return GenerationConfig(**given, do_sample=sample, **(LOOP_GUARD if loop_guard else {}))
+    except ConfigError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def open_pipeline(model: str, options: dict[str, Any]) -> Pipeline:
+    """Load the model; on a terminal say so meanwhile. Raises typer.BadParameter for a wrong option."""
+    from internvl.engine.config import EngineConfig
+
+    try:
+        config = EngineConfig(**options)
+    except ConfigError as error:
+        raise typer.BadParameter(str(error)) from error
+    note = f"loading {model} ..." if sys.stderr.isatty() else ""
+    print(note, end="", file=sys.stderr, flush=True)
+    try:
+        from internvl.pipeline import pipeline
+
+        return pipeline(model, config)
+    finally:
+        print("\r" + " " * len(note) + "\r" if note else "", end="", file=sys.stderr, flush=True)
