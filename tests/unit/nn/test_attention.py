@@ -1,0 +1,69 @@
+import math
+
+import pytest
+import torch
+
+from internvl.nn.attention import attend, attend_with_sinks, causal_mask
+
+
+def plain(q, k, v, mask):
+    """Softmax attention written out, one key per query head."""
+    k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
+    scores = (q @ k.transpose(-1, -2)) / math.sqrt(q.shape[-1])
+    return scores.masked_fill(~mask, float("-inf")).softmax(-1) @ v
+
+
+def qkv(batch, heads, groups, new, keys, generator):
+    shapes = (batch, heads, new, 8), (batch, groups, keys, 8), (batch, groups, keys, 8)
+    return [torch.randn(shape, generator=generator) for shape in shapes]
+
+
+@pytest.mark.parametrize(("heads", "groups"), [(4, 4), (4, 2), (6, 1)])
+@pytest.mark.parametrize(("new", "keys"), [(5, 5), (1, 7), (3, 7)])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_grouped_attention_equals_attention_with_repeated_keys(heads, groups, new, keys, batch):
+    q, k, v = qkv(batch, heads, groups, new, keys, torch.Generator().manual_seed(0))
+    mask = causal_mask(new, keys, None, torch.device("cpu"))
+    expected = plain(q, k, v, mask)
+    torch.testing.assert_close(attend(q, k, v, mask=mask), expected)
+    if new == keys:
+        torch.testing.assert_close(attend(q, k, v, is_causal=True), expected)
+    if new == 1:
+        torch.testing.assert_close(attend(q, k, v), expected)
+
+
+@pytest.mark.parametrize("groups", [4, 2])
+def test_a_mask_per_sequence_reaches_every_head(groups):
+    q, k, v = qkv(2, 4, groups, 3, 3, torch.Generator().manual_seed(0))
+    mask = causal_mask(3, 3, None, torch.device("cpu")).expand(2, 1, 3, 3).clone()
+    mask[1, :, 1:, 0] = False
+    torch.testing.assert_close(attend(q, k, v, mask=mask), plain(q, k, v, mask))
+
+
+def test_a_sink_is_one_more_key_without_a_value():
+    q, k, v = qkv(2, 4, 2, 3, 3, torch.Generator().manual_seed(0))
+    sinks = torch.tensor([0.3, -1.0, 2.0, 0.0])
+    mask = causal_mask(3, 3, None, torch.device("cpu"))
+    # A zero key scores 0 for every query, so a head whose sink is 0 can be checked with plain attention.
+    zero = torch.zeros(2, 2, 1, 8)
+    wider = torch.cat([mask, torch.ones(3, 1, dtype=torch.bool)], dim=1)
+    expected = plain(q, torch.cat([k, zero], dim=2), torch.cat([v, zero], dim=2), wider)
+    found = attend_with_sinks(q, k, v, sinks, mask=mask)
+    torch.testing.assert_close(found[:, 3], expected[:, 3])
+    assert not torch.allclose(found[:, 2], expected[:, 2])
+
+
+def test_a_very_low_sink_changes_nothing():
+    q, k, v = qkv(1, 4, 2, 5, 5, torch.Generator().manual_seed(0))
+    mask = causal_mask(5, 5, None, torch.device("cpu"))
+    found = attend_with_sinks(q, k, v, torch.full((4,), -1e4), mask=mask)
+    torch.testing.assert_close(found, plain(q, k, v, mask))
+
+
+def test_the_window_counts_the_token_itself():
+    mask = causal_mask(4, 4, 2, torch.device("cpu"))
+    assert mask.int().tolist() == [[1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1]]
+
+
+def test_new_tokens_stand_behind_the_stored_ones():
+    assert causal_mask(2, 4, None, torch.device("cpu")).int().tolist() == [[1, 1, 1, 0], [1, 1, 1, 1]]
