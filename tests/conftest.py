@@ -2,6 +2,6 @@
 
 import os
 
-# Tiny tensors gain nothing from threads, and threads that wait for each other on a busy machine made the
+# Tiny tensors gain nothing from threads; threads that wait for each other on a busy machine made the
 # parity tests take 5 minutes instead of 20 seconds.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
