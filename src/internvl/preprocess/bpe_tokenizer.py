@@ -6,7 +6,6 @@ only; added tokens are found by the base class, so that text from outside cannot
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -23,6 +22,7 @@ from internvl.preprocess.tokenizer_files import (
     SpecialNames,
     TokenizerFiles,
     added_tokens_from_list,
+    parse_json_object,
     read_json_object,
     read_text,
 )
@@ -59,7 +59,7 @@ class BpeTokenizer(Tokenizer):
         self._decode_model = decode_model
         #: For runs that do not begin the text; differs where only the beginning gets a word mark.
         self._inner_model = _without_first_prefix(model)
-        self._bytes: list[bytes] | None = None
+        self._bytes: dict[int, bytes] = {}
         super().__init__(**parts)
 
     @property
@@ -78,10 +78,8 @@ class BpeTokenizer(Tokenizer):
         kept = [i for i in ids if i not in skip]
         if self._decode_model is not None:
             return str(self._decode_model.decode(kept, skip_special_tokens=False))
-        if self._bytes is None:
-            self._bytes = self._byte_table()
-        table = self._bytes
-        return b"".join(table[i] for i in kept if 0 <= i < len(table)).decode("utf-8", errors="replace")
+        # joined before decoding, so that letters cut into several tokens come out whole
+        return b"".join(map(self._bytes_of, kept)).decode("utf-8", errors="replace")
 
     def _subword_token_to_id(self, token: str) -> int | None:
         return self.model.token_to_id(token)
@@ -89,18 +87,15 @@ class BpeTokenizer(Tokenizer):
     def _subword_id_to_token(self, token_id: int) -> str | None:
         return self.model.id_to_token(token_id) if token_id >= 0 else None
 
-    def _byte_table(self) -> list[bytes]:
-        """Bytes of every id; joined before decoding, so that letters cut into tokens come out whole."""
-        table = [b""] * self.vocab_size
-        alphabet = byte_alphabet()
-        for token, i in self.model.get_vocab(with_added_tokens=False).items():
-            if all(letter in alphabet for letter in token):
-                table[i] = bytes(alphabet[letter] for letter in token)
-            else:
-                table[i] = token.encode()
-        for added in self.added_tokens.values():
-            table[added.id] = added.content.encode()
-        return table
+    def _bytes_of(self, token_id: int) -> bytes:
+        """Bytes of one id, remembered: of 150,000 tokens an answer uses a few hundred."""
+        known = self._bytes.get(token_id)
+        if known is None:
+            token, alphabet = self.id_to_token(token_id), byte_alphabet()
+            spelled = token_id not in self._added_by_id and all(letter in alphabet for letter in token)
+            known = bytes(alphabet[letter] for letter in token) if spelled else token.encode()
+            self._bytes[token_id] = known
+        return known
 
 
 def load_vocab_tokenizer(files: TokenizerFiles) -> Tokenizer:
@@ -132,18 +127,18 @@ def load_vocab_tokenizer(files: TokenizerFiles) -> Tokenizer:
 def load_json_tokenizer(files: TokenizerFiles) -> Tokenizer:
     """Load a tokenizer.json."""
     path = files.directory / "tokenizer.json"
-    spec = read_json_object(path)
-    entries = spec.get("added_tokens") or []
-    added = added_tokens_from_list(path, entries)
-    full = _guarded(path, lambda: tokenizers.Tokenizer.from_str(json.dumps(spec)))
+    text = read_text(path)
+    added = added_tokens_from_list(path, parse_json_object(path, text).get("added_tokens") or [])
+    full = _guarded(path, lambda: tokenizers.Tokenizer.from_str(text))
+    full.no_truncation()
+    full.no_padding()
     prefix, suffix = _affixes(path, full)
-    bare = {**spec, "added_tokens": [], "post_processor": None, "truncation": None, "padding": None}
-    model = _guarded(path, lambda: tokenizers.Tokenizer.from_str(json.dumps(bare)))
+    model = _bare(full)
     moved = [token.content for token in added.values() if full.token_to_id(token.content) != token.id]
     if moved:
         raise CheckpointError(f"{path}: added tokens {moved[:3]} are not at the ids that the file gives them")
     names = files.special_names(SpecialNames())
-    byte_level = (spec.get("decoder") or {}).get("type") == "ByteLevel"
+    byte_level = isinstance(full.decoder, decoders.ByteLevel)
     special = {token.content for token in added.values() if token.special}
     return BpeTokenizer(
         model,
@@ -219,13 +214,25 @@ def _affixes(path: Path, full: tokenizers.Tokenizer) -> tuple[list[int], list[in
     )
 
 
+def _bare(full: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
+    """Return the subword model alone: the vocabulary is shared, added tokens and post-processor stay behind."""
+    bare = tokenizers.Tokenizer(full.model)
+    for part in ("normalizer", "pre_tokenizer", "decoder"):
+        if getattr(full, part) is not None:
+            setattr(bare, part, getattr(full, part))
+    return bare
+
+
 def _without_first_prefix(model: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
     """Return a model for later runs: Metaspace with prepend_scheme "first" marks only the start of a text."""
-    spec = json.loads(model.to_str()) if isinstance(model.pre_tokenizer, pre_tokenizers.Metaspace) else None
-    if spec is None or spec["pre_tokenizer"].get("prepend_scheme") != "first":
+    marks = model.pre_tokenizer
+    if not isinstance(marks, pre_tokenizers.Metaspace) or marks.prepend_scheme != "first":
         return model
-    spec["pre_tokenizer"]["prepend_scheme"] = "never"
-    return tokenizers.Tokenizer.from_str(json.dumps(spec))
+    inner = _bare(model)
+    inner.pre_tokenizer = pre_tokenizers.Metaspace(
+        replacement=marks.replacement, prepend_scheme="never", split=marks.split
+    )
+    return inner
 
 
 def _guarded(path: Path, build: Callable[[], Any]) -> Any:

@@ -137,8 +137,13 @@ def read_text(path: Path) -> str:
 
 def read_json_object(path: Path) -> dict[str, Any]:
     """Read a JSON file that holds an object."""
+    return parse_json_object(path, read_text(path))
+
+
+def parse_json_object(path: Path, text: str) -> dict[str, Any]:
+    """Parse the text of a JSON file that holds an object."""
     try:
-        value = json.loads(read_text(path))
+        value = json.loads(text)
     except (json.JSONDecodeError, RecursionError) as error:
         raise CheckpointError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(value, dict):
