@@ -68,6 +68,16 @@ def differences_in_transformers(config: ModelConfig) -> list[str]:
             "pixel shuffle v1: transformers always uses v2, so its answers about pictures will be wrong "
             "(text is right); use this package or the GitHub layout for this checkpoint"
         )
+    if not config.use_thumbnail:
+        found.append(
+            "no thumbnail: transformers' processor adds an overview tile to every picture that it cuts, "
+            "which this model was not trained with"
+        )
+    if not config.dynamic_tiling:
+        found.append(
+            "one tile per picture: transformers' processor cuts pictures into tiles unless it is given "
+            "crop_to_patches=False"
+        )
     if config.vision.qk_norm and config.vision.norm_eps != 1e-6:
         found.append(
             f"vision norm_eps {config.vision.norm_eps}: transformers uses 1e-6 for the norms of q and k, "
@@ -270,6 +280,7 @@ def _family_fields(text: TextConfig, model_type: str) -> dict[str, Any]:
         case "gpt_oss":
             assert text.moe is not None
             return {
+                "intermediate_size": text.moe.intermediate_size,
                 "head_dim": text.head_dim,
                 "attention_bias": text.qkv_bias,
                 "sliding_window": text.sliding_window,
