@@ -215,7 +215,7 @@ def _affixes(path: Path, full: tokenizers.Tokenizer) -> tuple[list[int], list[in
 
 
 def _bare(full: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
-    """Return the subword model alone: the vocabulary is shared, added tokens and post-processor stay behind."""
+    """Return the subword model alone; the vocabulary is shared, added tokens and post-processor are left."""
     bare = tokenizers.Tokenizer(full.model)
     for part in ("normalizer", "pre_tokenizer", "decoder"):
         if getattr(full, part) is not None:

@@ -32,8 +32,6 @@ class PieceStyle:
     """Decoding drops a word mark that begins a stretch of text."""
     space_before_special: Literal["never", "inside", "always"] = "never"
     """Decoding puts a space before a special token (but not between two); "inside": not at the very start."""
-    space_between_added: bool = True
-    """Decoding joins added tokens and the text between them with spaces."""
     clean_up_stretches: bool = False
     """Decoding removes spaces before punctuation in each stretch of text, whatever the config says."""
 
@@ -42,7 +40,7 @@ STYLES = {
     "llama": PieceStyle(mark_first=True, drop_first_mark=True),
     "llama_legacy": PieceStyle(drop_first_mark=True, space_before_special="inside"),
     "internlm2": PieceStyle(space_before_special="always", clean_up_stretches=True),
-    "internlm3": PieceStyle(drop_first_mark=True, space_between_added=False),
+    "internlm3": PieceStyle(drop_first_mark=True),
 }
 
 
@@ -107,7 +105,7 @@ class SentencePieceTokenizer(Tokenizer):
                 stretch.append(token)
         if stretch:
             texts.append(self._decode_stretch(stretch))
-        return (" " if self.style.space_between_added else "").join(texts)
+        return " ".join(texts)
 
     def _close(self, stretch: list[str], texts: list[str]) -> None:
         text = self._decode_stretch(stretch) if stretch else ""

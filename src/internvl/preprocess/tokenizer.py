@@ -70,6 +70,8 @@ class Tokenizer(ABC):
         self.clean_up = clean_up
         self._added_by_id = {token.id: token.content for token in self.added_tokens.values()}
         ids = (self.token_to_id(token) for token in special)
+        #: One more than the largest id, added tokens included. The model's embedding may have more rows.
+        self.vocab_size = max(self.subword_vocab_size, max(self._added_by_id, default=-1) + 1)
         #: Ids that `decode(..., skip_special_tokens=True)` leaves out.
         self.special_token_ids: frozenset[int] = frozenset(i for i in ids if i is not None)
         #: Ids that steer the model; text can only become one of them where its Segment allows it.
@@ -116,11 +118,6 @@ class Tokenizer(ABC):
 
     # -- vocabulary
 
-    @property
-    def vocab_size(self) -> int:
-        """One more than the largest id, added tokens included. The model's embedding may have more rows."""
-        return max(self.subword_vocab_size, max(self._added_by_id, default=-1) + 1)
-
     def token_to_id(self, token: str) -> int | None:
         """Return the id of a token spelled exactly so, or None."""
         added = self.added_tokens.get(token)
@@ -162,7 +159,8 @@ class Tokenizer(ABC):
                 prefix and suffix. False: nothing in it is an added token, nothing is put around it.
 
         Raises:
-            RequestError: The text cannot be encoded without naming a control token.
+            RequestError: The text is no Unicode (half a surrogate pair), or cannot be encoded without naming
+                a control token.
         """
         if not special:
             return self._finish(self._encode_pieces([text])) if text else []
@@ -222,6 +220,13 @@ class Tokenizer(ABC):
         `<|im_end|>` at the id of the piece "[UNUSED_TOKEN_145]"). Such an entry is split after its first
         letter; the reference would let it through.
         """
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise RequestError(
+                f"the text holds half a character (U+{ord(text[error.start]):04X}, one of a surrogate pair); "
+                "expected valid Unicode. Send emoji and other rare characters whole."
+            ) from error
         ids = self._encode_run(text, first)
         # the unknown token is what a letter outside the vocabulary becomes; it steers nothing
         offenders = self.control_token_ids.intersection(ids) - {self.unk_token_id}
@@ -287,9 +292,7 @@ def load_tokenizer(directory: str | Path) -> Tokenizer:
         return load_sentencepiece_tokenizer(files)
     if (directory / "vocab.json").is_file() and (directory / "merges.txt").is_file():
         return load_vocab_tokenizer(files)
-    pickled = sorted(path.name for path in directory.glob("*.pkl")) + sorted(
-        p.name for p in directory.glob("*.bin")
-    )
+    pickled = sorted(path.name for path in directory.iterdir() if path.suffix in (".pkl", ".pickle", ".bin"))
     hint = f" ({', '.join(pickled[:3])} are not read: pickles run code)" if pickled else ""
     raise CheckpointError(
         f"{directory} has no vocabulary{hint}; expected tokenizer.json, tokenizer.model, or vocab.json with "

@@ -8,6 +8,7 @@ import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from internvl.errors import RequestError
 from internvl.preprocess.chat_template import find_template
 from internvl.preprocess.tokenizer import GROUNDING_TOKENS, Segment, load_tokenizer
 from tiny_tokenizers import ADDED, KINDS, QWEN_WORDS, SENTENCES, TEMPLATE_OF, write_tokenizer
@@ -150,6 +151,12 @@ def test_letters_cut_into_several_tokens_come_out_whole(tokenizer):
     assert len(ids) > 1
     assert tokenizer.decode(ids).strip() == "🦙"
     assert "\ufffd" in tokenizer.decode(ids[:-1])
+
+
+def test_half_a_character_is_refused(tokenizer):
+    with pytest.raises(RequestError, match=r"U\+D83D"):
+        tokenizer.encode("a \ud83d", special=False)
+    assert tokenizer.decode(tokenizer.encode("a\x00b", special=False)).lstrip(" ") == "a\x00b"
 
 
 def test_padding_fills_the_asked_side(tokenizer):
