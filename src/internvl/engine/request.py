@@ -90,7 +90,4 @@ def content_keys(inputs: ModelInputs, image_token_id: int, prompt_ids: list[int]
     """
     spans = [(media.content_hash or object(), media.num_tokens) for media in inputs.media]
     places = iter([(identity, k) for identity, size in spans for k in range(size)])
-    unknown = object()
-    return [
-        next(places, (unknown, i)) if token == image_token_id else token for i, token in enumerate(prompt_ids)
-    ]
+    return [next(places, (object(), 0)) if token == image_token_id else token for token in prompt_ids]

@@ -1,0 +1,111 @@
+"""Which token comes next, checked on small distributions that can be worked out by hand."""
+
+import math
+
+import pytest
+import torch
+
+from internvl.engine.sampler import Sampler, likeliest, token_logprob
+from internvl.errors import InternVLError
+from internvl.types import GenerationConfig
+
+PROBABILITIES = [0.4, 0.3, 0.15, 0.1, 0.05]
+LOGITS = torch.tensor(PROBABILITIES).log()
+
+
+def sampler(seed=0, bad_sequences=(), **fields):
+    fields = {"do_sample": True, "temperature": 1.0, "top_k": 0, **fields}
+    return Sampler(GenerationConfig(**fields), seed=seed, bad_sequences=bad_sequences)
+
+
+def choose(made, logits=LOGITS, said=(), masked=()):
+    return made.choose(logits, likeliest(logits[None])[0], list(said), masked)
+
+
+def frequencies(made, draws=4000):
+    counts = torch.zeros(len(PROBABILITIES))
+    for _ in range(draws):
+        counts[choose(made)] += 1
+    return (counts / draws).tolist()
+
+
+def test_without_do_sample_the_likeliest_comes_whatever_the_temperature():
+    assert {choose(sampler(seed, do_sample=False, temperature=5.0)) for seed in range(20)} == {0}
+    assert {choose(sampler(seed, temperature=0.0)) for seed in range(20)} == {0}
+
+
+def test_draws_follow_the_distribution():
+    assert frequencies(sampler()) == pytest.approx(PROBABILITIES, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("fields", "kept"),
+    [
+        ({"top_k": 2}, 2),
+        ({"top_p": 0.5}, 2),
+        ({"top_p": 0.71}, 3),
+        ({"top_p": 0.01}, 1),
+        ({"min_p": 0.3}, 3),
+        ({"top_k": 4, "top_p": 0.8, "min_p": 0.2}, 3),
+        ({"top_k": 99}, 5),
+    ],
+)
+def test_cuts_keep_the_likeliest_and_their_proportions(fields, kept):
+    total = sum(PROBABILITIES[:kept])
+    expected = [p / total for p in PROBABILITIES[:kept]] + [0.0] * (5 - kept)
+    assert frequencies(sampler(**fields)) == pytest.approx(expected, abs=0.035)
+
+
+def test_temperature_sharpens_and_flattens():
+    powers = [p**2 for p in PROBABILITIES]
+    expected = [p / sum(powers) for p in powers]
+    assert frequencies(sampler(temperature=0.5)) == pytest.approx(expected, abs=0.03)
+
+
+def test_the_same_seed_draws_the_same_and_nothing_else_matters():
+    first, second = sampler(3), sampler(3)
+    mine = []
+    for _ in range(50):
+        mine.append(choose(first))
+        torch.rand(7)  # the global generator is nobody's
+    assert [choose(second) for _ in range(50)] == mine
+    assert [choose(sampler(4)) for _ in range(50)] != mine
+
+
+def test_repetition_penalty_lowers_what_was_said_on_either_side_of_zero():
+    made = sampler(do_sample=False, repetition_penalty=2.0)
+    logits = torch.tensor([1.0, 0.9, -3.0])
+    assert choose(made, logits) == 0
+    assert choose(made, logits, said=[0]) == 1
+    logits = torch.tensor([-1.0, -1.5, -3.0])
+    assert choose(made, logits, said=[0]) == 1
+    assert logits.tolist() == [-1.0, -1.5, -3.0]
+
+
+def test_masked_and_bad_tokens_never_come():
+    assert choose(sampler(do_sample=False), masked=[0, 1]) == 2
+    assert choose(sampler(do_sample=False, bad_token_ids=(0,))) == 1
+    draws = frequencies(sampler(bad_token_ids=(0,)), draws=300)
+    assert draws[0] == 0
+
+
+def test_a_bad_word_of_several_tokens_is_only_kept_from_being_completed():
+    made = sampler(do_sample=False, bad_sequences=[[3, 0]])
+    assert choose(made, said=[]) == 0
+    assert choose(made, said=[2]) == 0
+    assert choose(made, said=[2, 3]) == 1
+
+
+@pytest.mark.parametrize("broken", [math.nan, -math.inf])
+def test_numbers_that_are_none_are_an_error(broken):
+    with pytest.raises(InternVLError, match="float16"):
+        choose(sampler(), torch.full((4,), broken))
+    with pytest.raises(InternVLError, match="forbidden"):
+        choose(sampler(do_sample=False), masked=range(5))
+
+
+def test_logprobs_are_of_the_raw_scores():
+    entry = token_logprob(LOGITS * 1.0, 2, 2)
+    assert entry.logprob == pytest.approx(math.log(0.15), abs=1e-5)
+    assert [i for i, _ in entry.top] == [0, 1]
+    assert token_logprob(LOGITS, 2, 0).top == ()
