@@ -7,7 +7,7 @@ from internvl.checkpoint.load import load_model, load_processor
 from internvl.engine.config import EngineConfig
 from internvl.engine.engine import Engine
 from internvl.types import GenerationConfig
-from recorded import GITHUB, HF, batch_messages, hf_inputs, messages_of, read_recording, until_stop
+from recorded_chats import GITHUB, HF, batch_messages, hf_inputs, messages_of, read_recording, until_stop
 
 pytestmark = [pytest.mark.parity, requires_golden]
 
