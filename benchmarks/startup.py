@@ -1,8 +1,8 @@
 """How long a start takes: `import internvl` and `internvl --help`, each in fresh processes.
 
-Question: does the command line feel instant? Targets: 0.3 s and 0.5 s, the median of several starts, interpreter
-included. Usage: ./run bench startup [--starts N]. Prints a table and ends with one JSON line; exit code 1 when
-a target is missed.
+Question: does the command line feel instant? Targets: 0.3 s and 0.5 s, the median of several starts,
+interpreter included. Usage: ./run bench startup [--starts N]. Prints a table and ends with one JSON line;
+exit code 1 when a target is missed.
 """
 
 import argparse
