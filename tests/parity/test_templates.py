@@ -3,10 +3,12 @@
 import json
 
 import pytest
+import torch
 
 from golden import GOLDEN, requires_golden
 from internvl.preprocess.chat_template import TEMPLATES, find_template
 from internvl.preprocess.messages import Turn
+from internvl.preprocess.tokenizer import load_tokenizer
 
 pytestmark = [pytest.mark.parity, requires_golden]
 
@@ -60,3 +62,40 @@ def test_answers_end_with_the_recorded_token(recording, name):
     assert stops[0] == fields["eos_string_used_by_chat"]
     assert set(stops[1:]) == ({fields["stop_str"]} - {None})
     assert find_template(name).default_system == fields["system_message"]
+
+
+def test_prompts_that_the_reference_trains_on_are_ours():
+    """Recorded samples of training, over all templates and tokenizers, encoded as one text.
+
+    Left out: what training does to a conversation besides writing it down (answers first, empty or with
+    spaces around them, GPT-OSS's channels).
+    """
+    recording = json.loads((GOLDEN / "training" / "preprocess.json").read_text())
+    compared = 0
+    for row in recording:
+        said = row["conversations_in"]
+        roles = [{"human": "user", "gpt": "assistant"}.get(turn["from"], turn["from"]) for turn in said]
+        texts = [turn["value"] for turn in said]
+        proper = roles[0] in ("system", "user") and all(text and text == text.strip() for text in texts)
+        if not row.get("input_ids") or not proper:
+            continue
+        turns = [
+            Turn(role=role, parts=(text.replace("<image>", "<picture>"),))
+            for role, text in zip(roles, texts, strict=True)
+        ]
+        segments = find_template(row["template"]).render(
+            turns,
+            show=str,
+            spellable=dict.fromkeys(("system", "user", "assistant")),
+            add_generation_prompt=False,
+        )
+        prompt = "".join(text for text, _ in segments)
+        for num_tokens in row["num_image_token_list"]:
+            prompt = prompt.replace("<picture>", f"<img>{'<IMG_CONTEXT>' * num_tokens}</img>", 1)
+        tokenizer = load_tokenizer(GOLDEN / "tokenizers" / row["tokenizer"])
+        recorded = torch.tensor(row["input_ids"]).flatten().tolist()
+        ids = tokenizer.encode(prompt)[: len(recorded)]
+        assert ids == recorded[: len(ids)], (row["id"], row["template"])
+        assert set(recorded[len(ids) :]) <= {tokenizer.pad_token_id}
+        compared += 1
+    assert compared > 150
