@@ -7,6 +7,7 @@ preprocessor_config.json or processor_config.json).
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -339,17 +340,17 @@ def _rope(section: Section, family: TextFamily, max_position: int) -> RopeConfig
             f"{section.where}: rope type {name!r} is unknown; known: {', '.join(ROPE_KINDS)}"
         )
     kind = ROPE_KINDS[name]
-    if family == "phi3" and kind == "yarn":
-        # Phi-3's own "yarn" has longrope's factors and only another scale.
-        raise CheckpointError(
-            f"{section.where}: Phi-3's rope type 'yarn' is unknown; expected su or longrope"
-        )
     partial = scaling.get("partial_rotary_factor") or section.get("partial_rotary_factor", 1.0)
     if partial != 1.0:
         raise CheckpointError(f"{section.where}: partial_rotary_factor {partial} is unknown; expected 1.0")
     original = scaling.get("original_max_position_embeddings") or section.get(
         "original_max_position_embeddings"
     )
+    attention_factor = scaling.get("attention_factor")
+    if family == "phi3" and kind == "yarn":
+        # Phi-3's own "yarn" is longrope but for how it scales the scores.
+        kind = "longrope"
+        attention_factor = 0.1 * math.log(max(max_position / (original or max_position), 1.0)) + 1.0
     needs_original = kind in ("longrope", "yarn", "llama3")
     return RopeConfig(
         theta=float(theta),
@@ -358,7 +359,7 @@ def _rope(section: Section, family: TextFamily, max_position: int) -> RopeConfig
         original_max_position=(original or max_position) if needs_original else None,
         short_factor=tuple(scaling.get("short_factor") or ()),
         long_factor=tuple(scaling.get("long_factor") or ()),
-        attention_factor=scaling.get("attention_factor"),
+        attention_factor=attention_factor,
         beta_fast=float(scaling.get("beta_fast") or 32.0),
         beta_slow=float(scaling.get("beta_slow") or 1.0),
         truncate=bool(scaling.get("truncate", True)),

@@ -49,13 +49,25 @@ def attend(q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None = None, is_ca
     return out.reshape(B, H, T, Dh)
 
 
+#: Scores held at once by `attend_with_sinks`; a long prompt is worked off in blocks of queries.
+SINK_SCORES = 2**24
+
+
 def attend_with_sinks(q: Tensor, k: Tensor, v: Tensor, sinks: Tensor, *, mask: Tensor | None) -> Tensor:
     """Attention whose softmax has one more learned term per head that carries no value (GPT-OSS).
 
     Shapes as in `attend`; `sinks` (H,). The mask must hold causality too.
     """
     B, H, T, Dh = q.shape
-    G = k.shape[1]
+    G, S = k.shape[1], k.shape[2]
+    block = max(1, SINK_SCORES // (B * H * S))
+    if block < T:
+        masks = [None] * T if mask is None else mask.split(block, dim=-2)
+        parts = [
+            attend_with_sinks(part, k, v, sinks, mask=part_mask)
+            for part, part_mask in zip(q.split(block, dim=2), masks, strict=False)
+        ]
+        return torch.cat(parts, dim=2)
     q = q.reshape(B, G, H // G, T, Dh)
     scores = (q @ k[:, :, None].transpose(-1, -2)) * Dh**-0.5  # (B, G, H/G, T, S)
     if mask is not None:

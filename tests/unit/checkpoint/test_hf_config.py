@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 
 import pytest
 
@@ -119,6 +120,14 @@ def test_rope_kinds_are_known_by_all_their_names(tmp_path, scaling, kind):
     assert rope.theta == 1e6
     if kind in ("yarn", "llama3"):
         assert rope.original_max_position == 1024
+
+
+def test_phi3_s_own_yarn_is_longrope_with_another_scale(tmp_path):
+    scaling = {"type": "yarn", "short_factor": [1.0] * 6, "long_factor": [2.0] * 6}
+    fields = {"architectures": ["Phi3ForCausalLM"], "original_max_position_embeddings": 1024}
+    rope = text_of(tmp_path, rope_scaling=scaling, **fields).rope
+    assert rope.kind == "longrope"
+    assert rope.attention_factor == pytest.approx(0.1 * math.log(4) + 1)
 
 
 def test_an_unknown_rope_kind_is_refused(tmp_path):

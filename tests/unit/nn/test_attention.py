@@ -67,3 +67,12 @@ def test_the_window_counts_the_token_itself():
 
 def test_new_tokens_stand_behind_the_stored_ones():
     assert causal_mask(2, 4, None, torch.device("cpu")).int().tolist() == [[1, 1, 1, 0], [1, 1, 1, 1]]
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_sinks_in_blocks_of_queries_equal_sinks_at_once(monkeypatch, masked):
+    q, k, v = qkv(2, 4, 2, 7, 7, torch.Generator().manual_seed(0))
+    mask = causal_mask(7, 7, 3, torch.device("cpu")) if masked else None
+    at_once = attend_with_sinks(q, k, v, torch.ones(4), mask=mask)
+    monkeypatch.setattr("internvl.nn.attention.SINK_SCORES", 2 * 4 * 7 * 3)
+    torch.testing.assert_close(attend_with_sinks(q, k, v, torch.ones(4), mask=mask), at_once)
