@@ -138,8 +138,11 @@ def load_json_tokenizer(files: TokenizerFiles) -> Tokenizer:
     if moved:
         raise CheckpointError(f"{path}: added tokens {moved[:3]} are not at the ids that the file gives them")
     names = files.special_names(SpecialNames())
+    for name in names.all - added.keys():  # transformers adds those that the vocabulary has
+        if (known := full.token_to_id(name)) is not None:
+            added[name] = AddedToken(content=name, id=known)
     byte_level = isinstance(full.decoder, decoders.ByteLevel)
-    special = {token.content for token in added.values() if token.special}
+    special = {name for name, token in added.items() if token.special or name in names.all}
     return BpeTokenizer(
         model,
         decode_model=None if byte_level else full,

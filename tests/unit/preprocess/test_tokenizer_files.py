@@ -151,6 +151,20 @@ def test_tokens_the_lists_forget_get_the_id_of_the_vocabulary_or_the_next_free_o
     assert tokenizer.token_to_id("<new>") == last + 1
 
 
+def test_named_tokens_that_only_the_vocabulary_of_a_tokenizer_json_has_are_special(copy):
+    directory = copy("qwen_json")
+    plain = load_tokenizer(directory)
+    token = max((plain.id_to_token(i) for i in plain.encode("people", special=False)), key=len)
+    i = plain.token_to_id(token)
+    change(directory, eos_token=token, pad_token="<absent>")
+    tokenizer = load_tokenizer(directory)
+    assert i in tokenizer.special_token_ids
+    assert tokenizer.eos_token_id == i
+    assert tokenizer.pad_token_id is None
+    assert tokenizer.decode([i]) == ""
+    assert i not in tokenizer.encode(token, special=False)
+
+
 def test_added_tokens_json_serves_where_the_config_has_no_list(copy):
     directory = copy("yi")
     before = load_tokenizer(directory)
