@@ -23,6 +23,9 @@ _INT_BYTES = {"int8": 1 + 2 / 128, "int4": 0.5 + 2.5 / 128}
 #: Python, torch and its libraries, before a weight is read (measured on a CPU: 0.3 to 0.5 GB).
 RUNTIME_BYTES = 500_000_000
 
+#: Scores held at once where attention has sinks (`nn.attention.SINK_SCORES`; config may not import nn).
+SINK_SCORES = 2**24
+
 #: Freed blocks and the kernels' own buffers on top of a pass's live tensors: measured on a CPU in float32 and
 #: bfloat16, the peak is 0.8 to 1.4 times the tensors counted here.
 _SLACK = 1.3
@@ -182,8 +185,8 @@ def prefill_bytes(text: TextConfig, *, num_tokens: int, chunk_tokens: int, dtype
         mlp = 4 * text.moe.intermediate_size + 2 * width + 4 * text.moe.num_experts
     peak = chunk * (3 * width + max(attention, mlp)) * size
     peak += chunk * num_tokens * (3 + size)  # the mask: booleans, and in the dtype of the scores
-    if text.attention_sinks:  # attention with sinks holds its scores
-        peak += text.num_heads * chunk * num_tokens * (3 * size + 8)
+    if text.attention_sinks:  # scores of a block of queries: twice in float32, once in the dtype
+        peak += min(text.num_heads * chunk * num_tokens, SINK_SCORES) * (8 + size)
     return round(peak * _SLACK) + text.vocab_size * 4  # logits of the last token, float32
 
 

@@ -155,3 +155,10 @@ def test_the_total_is_the_sum_of_its_parts():
         presets.tiny("qwen3"), dtype="float32", session_len=128, num_tiles=1, prompt_tokens=32
     )
     assert parts.total == parts.weights + parts.kv_cache + parts.activations + parts.runtime
+
+
+def test_the_block_of_scores_is_the_one_that_attention_holds():
+    pytest.importorskip("torch")
+    from internvl.nn import attention
+
+    assert memory.SINK_SCORES == attention.SINK_SCORES
