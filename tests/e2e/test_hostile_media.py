@@ -42,7 +42,9 @@ CHILD = textwrap.dedent(
         except MediaError as error:
             answer["error"] = str(error)
         answer["seconds"] = time.perf_counter() - start
-        answer["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        # not ru_maxrss, which a child inherits from the process that started it
+        status = open("/proc/self/status").read()
+        answer["peak_bytes"] = int(status.split("VmHWM:")[1].split()[0]) * 1024
         print(json.dumps(answer), flush=True)
     """
 )

@@ -110,9 +110,11 @@ def _decode(blob: Blob, kind: Format, limits: MediaLimits) -> tuple[Image.Image,
             raise MediaError(f"{blob.name}: damaged or truncated {kind.name}: {_reason(error)}") from error
         orientation = _orientation(image)
         try:
-            return to_rgb(image), orientation
+            picture = to_rgb(image)
         except ValueError as error:
             raise MediaError(f"{blob.name}: mode {image.mode} has no RGB: {_reason(error)}") from error
+        # a copy lets go of the file object, and with it of the encoded bytes
+        return picture.copy() if picture is image else picture, orientation
 
 
 def _from_pil(image: Image.Image, limits: MediaLimits) -> Image.Image:
