@@ -14,11 +14,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from internvl.checkpoint.adapters import StoredNames, merge_delta, unwrap_names
+from internvl.checkpoint.adapters import StoredNames, unwrap_names
 from internvl.checkpoint.hf_config import read_model_config
 from internvl.checkpoint.hub import resolve
 from internvl.checkpoint.key_maps import Link, detect_key_style, links
-from internvl.checkpoint.load import check, parameter_shapes, with_stored_head
+from internvl.checkpoint.load import (
+    check,
+    copy_part,
+    parameter_shapes,
+    resolve_dtype,
+    with_stored_head,
+)
 from internvl.checkpoint.output import complete_directory
 from internvl.checkpoint.save import (
     KEY_STYLES,
@@ -110,7 +116,7 @@ def convert(
             write_config_files(partial, config, layout, ids=files.ids, dtype=main_dtype(tensors))
             written = read_model_config(partial)
             _require_same(config, written, layout)
-    notes = _notes(config, layout, merged=len(names.pairs))
+    notes = _notes(config, layout, names)
     return Conversion(
         directory=directory,
         layout=layout,
@@ -144,7 +150,10 @@ class _Parameters:
         found = {
             link.stored: self._shards.infos[self._names.stored[link.stored]].dtype
             for link in self._parts[ours]
+            if link.stored not in self._names.packed
         }
+        if not found:  # packed weights are unpacked to what the others are stored in
+            return resolve_dtype("auto", self.wanted, self._shards, self._names)
         if len(set(found.values())) > 1:
             kinds = ", ".join(f"{name} is {dtype}" for name, dtype in found.items())
             raise CheckpointError(f"tensors that belong together differ in dtype: {kinds}. Store them alike")
@@ -154,13 +163,7 @@ class _Parameters:
         """One parameter, copied out of the files, whose memory is given back."""
         parameter = torch.empty(self._shapes[ours], dtype=self._dtype(ours))
         for link in self._parts[ours]:
-            stored = self._shards.tensor(self._names.stored[link.stored])
-            if link.stored in self._names.pairs:
-                stored = merge_delta(
-                    stored, *(self._shards.tensor(half) for half in self._names.pairs[link.stored])
-                )
-            link.view(parameter).copy_(link.stored_view(stored))
-            self._shards.release(self._names.stored[link.stored])
+            copy_part(link, parameter, self._shards, self._names)
         return parameter
 
 
@@ -174,8 +177,12 @@ def _require_same(config: ModelConfig, written: ModelConfig, layout: Layout) -> 
         raise AssertionError(f"the written config.json reads as {written}, expected {config}")
 
 
-def _notes(config: ModelConfig, layout: Layout, *, merged: int) -> list[str]:
-    notes = [f"{merged} LoRA pairs were merged into their weights"] if merged else []
-    if layout == "hf":
-        notes += differences_in_transformers(config)
-    return notes
+def _notes(config: ModelConfig, layout: Layout, names: StoredNames) -> list[str]:
+    notes = []
+    if names.pairs:
+        notes.append(f"{len(names.pairs)} LoRA pairs were merged into their weights")
+    if names.packed:
+        notes.append(
+            f"{len(names.packed)} packed (mxfp4) weights were unpacked; the way back does not pack them"
+        )
+    return notes + (differences_in_transformers(config) if layout == "hf" else [])

@@ -1,7 +1,8 @@
 """A checkpoint directory or hub id -> model and processor.
 
-The model is built without memory (meta device); each parameter is then allocated once, in its final dtype,
-on its final device, and filled block by block from the mapped files, whose pages are given back at once.
+The model is built without memory (meta device). A stored tensor that is a parameter as it stands (same shape
+and dtype, on the CPU) is used where it lies in the mapped file; any other parameter is allocated once, in its
+final dtype, on its final device, and filled block by block, the files' pages being given back at once.
 Loading is strict: every missing, unexpected and misshapen tensor is named, all in one error.
 """
 
@@ -144,9 +145,12 @@ def fill(
     for ours, parts in by_parameter.items():
         parent, _, leaf = ours.rpartition(".")
         module = model.get_submodule(parent)
-        parameter = torch.empty(getattr(module, leaf).shape, dtype=target, device=device)
-        for link in parts:
-            _copy(link, parameter, shards, names)
+        shape = getattr(module, leaf).shape
+        parameter = _as_it_lies(parts, shape, target, shards, names) if device.type == "cpu" else None
+        if parameter is None:
+            parameter = torch.empty(shape, dtype=target, device=device)
+            for link in parts:
+                copy_part(link, parameter, shards, names)
         setattr(module, leaf, nn.Parameter(parameter, requires_grad=False))
 
 
@@ -203,7 +207,21 @@ def resolve_dtype(
     return max(sizes, key=lambda key: sizes[key])
 
 
-def _copy(link: Link, parameter: Tensor, shards: Shards, names: StoredNames) -> None:
+def _as_it_lies(
+    parts: Sequence[Link], shape: torch.Size, dtype: torch.dtype, shards: Shards, names: StoredNames
+) -> Tensor | None:
+    """The mapped bytes of the one tensor that is the whole parameter, or None where there is work to do.
+
+    Writing to such a parameter (training) gives the process its own copy of the page; the file never changes.
+    """
+    name = parts[0].stored
+    if len(parts) > 1 or name in names.packed or name in names.pairs:
+        return None
+    info = shards.infos[names.stored[name]]
+    return shards.tensor(names.stored[name]) if (info.shape, info.dtype) == (tuple(shape), dtype) else None
+
+
+def copy_part(link: Link, parameter: Tensor, shards: Shards, names: StoredNames) -> None:
     """Copy a stored tensor (or part) into its view of our parameter, giving the pages back."""
     if link.stored in names.packed:
         _unpack(link, parameter, shards, names.packed[link.stored])
