@@ -59,8 +59,8 @@ def tiny_engine(family: str = "qwen2", **options) -> Engine:
 def write_tiny_checkpoint(directory: Path, family: str = "qwen2") -> Path:
     """A complete directory that `load_model` and `load_processor` read."""
     model, _ = tiny_parts(family)
-    files = write_tokenizer(directory.parent / f"{directory.name}-tokenizer", FAMILIES[family])
-    return save_model(model, directory, tokenizer_from=files)
+    save_model(model, directory)
+    return write_tokenizer(directory, FAMILIES[family])
 
 
 def picture(width: int = 120, height: int = 80, seed: int = 0) -> Image.Image:

@@ -17,9 +17,10 @@ from internvl.version import __version__
 _HOMES = {
     "load_model": "internvl.checkpoint.load",
     "load_processor": "internvl.checkpoint.load",
-    "pipeline": "internvl.pipeline",
-    "Pipeline": "internvl.pipeline",
-    "Session": "internvl.pipeline",
+    "pipeline": "internvl.chat.pipeline",
+    "Pipeline": "internvl.chat.pipeline",
+    "ChatTemplateConfig": "internvl.chat.pipeline",
+    "Session": "internvl.chat.session",
     "Engine": "internvl.engine.engine",
     "EngineConfig": "internvl.engine.config",
     "TurbomindEngineConfig": "internvl.engine.config",
@@ -32,12 +33,13 @@ _HOMES = {
 }
 
 if TYPE_CHECKING:
+    from internvl.chat.pipeline import ChatTemplateConfig, Pipeline, pipeline
+    from internvl.chat.session import Session
     from internvl.checkpoint.load import load_model, load_processor
     from internvl.config import ModelConfig
     from internvl.engine.config import EngineConfig, PytorchEngineConfig, TurbomindEngineConfig
     from internvl.engine.engine import Engine
     from internvl.errors import InternVLError
-    from internvl.pipeline import Pipeline, Session, pipeline
     from internvl.types import GenerationConfig, ModelInputs, Response
 
 __all__ = ["__version__", *sorted(_HOMES)]

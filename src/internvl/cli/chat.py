@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from internvl.call_forms import looks_like_media
+from internvl.chat.call_forms import looks_like_media
 from internvl.cli.answers import AnswerPrinter
 from internvl.errors import ConfigError
 from internvl.types import GenerationConfig
 
 if TYPE_CHECKING:
-    from internvl.pipeline import Pipeline
+    from internvl.chat.pipeline import Pipeline
 
 #: The loop guard of a conversation: 20 times the same, be it one token or a phrase of 24. Tables and
 #: dotted lines repeat less, and an endless answer ends before its 512 tokens.
@@ -160,7 +160,7 @@ def open_pipeline(model: str, options: dict[str, Any]) -> Pipeline:
     note = f"loading {model} ..." if sys.stderr.isatty() else ""
     print(note, end="", file=sys.stderr, flush=True)
     try:
-        from internvl.pipeline import pipeline
+        from internvl.chat.pipeline import pipeline
 
         return pipeline(model, config)
     finally:

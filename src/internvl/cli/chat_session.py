@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from internvl.call_forms import looks_like_media
+from internvl.chat.call_forms import looks_like_media
 from internvl.cli.answers import AnswerPrinter
 from internvl.cli.languages import instruction
 from internvl.errors import InternVLError
@@ -19,7 +19,7 @@ from internvl.media.image import load_image
 from internvl.types import GenerationConfig
 
 if TYPE_CHECKING:
-    from internvl.session import Session
+    from internvl.chat.session import Session
 
 HELP = """\
 /image PATH ...   show pictures with the next message (a path at its beginning does, too)

@@ -18,14 +18,14 @@ from typing import Any, Self
 
 import torch
 
-from internvl.call_forms import Batch, read_prompts
+from internvl.chat.call_forms import Batch, read_prompts
+from internvl.chat.session import Session
 from internvl.checkpoint.load import load_model, load_processor
 from internvl.engine.config import EngineConfig
 from internvl.engine.engine import Engine
 from internvl.errors import ConfigError, RequestError
 from internvl.media.limits import DEFAULT_LIMITS, DEFAULT_POLICY, AddressPolicy, MediaLimits
 from internvl.preprocess.messages import nearest
-from internvl.session import Session
 from internvl.types import GenerationConfig, Message, ModelInputs, Response
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator
 from contextlib import closing
 from typing import Any
 
-from internvl.call_forms import user_message
+from internvl.chat.call_forms import user_message
 from internvl.engine.engine import Engine
 from internvl.errors import RequestError
 from internvl.media.image import open_image
