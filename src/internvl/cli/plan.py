@@ -13,11 +13,13 @@ from rich.console import Console
 from internvl.cli.known_model import KnownModel, find_model
 from internvl.cli.machine import inspect_machine
 from internvl.cli.output import amount, console, plain, print_json, print_table, table
-from internvl.cli.request_cost import Picture, RequestCost, TileLimits
+from internvl.cli.request_cost import Picture, RequestCost
 from internvl.config import memory
 from internvl.config.memory import Dtype
 from internvl.engine.config import EngineConfig, session_length
 from internvl.errors import MediaError
+from internvl.preprocess.processor import TileLimits
+from internvl.preprocess.tile_policy import TilePolicy, is_dense
 from internvl.types import GenerationConfig
 
 _DTYPES: tuple[Dtype, ...] = ("float32", "bfloat16", "int8", "int4")
@@ -44,6 +46,9 @@ def command(
     max_tiles: Annotated[
         int | None, typer.Option(help="Most tiles of a picture. [default: the model's]", min=1)
     ] = None,
+    tile_policy: Annotated[
+        TilePolicy, typer.Option(help="reference, or auto: fewer tiles for small pictures, more for pages.")
+    ] = "reference",
     no_thumbnail: Annotated[bool, typer.Option("--no-thumbnail", help="Without the overview tile.")] = False,
     session_len: Annotated[
         int | None,
@@ -70,9 +75,12 @@ def command(
     cost = RequestCost(
         model=known,
         machine=inspect_machine(),
-        pictures=(*_read_pictures([*(images or ()), *(pictures or ())]), *_frames(frames)),
+        pictures=(*_read_pictures([*(images or ()), *(pictures or ())], tile_policy), *_frames(frames)),
         limits=TileLimits(
-            min_tiles=min_tiles, max_tiles=max_tiles, thumbnail=False if no_thumbnail else None
+            min_tiles=min_tiles,
+            max_tiles=max_tiles,
+            thumbnail=False if no_thumbnail else None,
+            policy=tile_policy,
         ),
         text_tokens=text_tokens,
         answer_tokens=max_new_tokens,
@@ -91,7 +99,7 @@ def _default_session_len(model: KnownModel) -> int:
     return session_length(EngineConfig(), model.config.text)
 
 
-def _read_pictures(names: list[str]) -> list[Picture]:
+def _read_pictures(names: list[str], policy: TilePolicy) -> list[Picture]:
     read: list[Picture] = []
     for name in names:
         size = _SIZE.fullmatch(name)
@@ -99,11 +107,11 @@ def _read_pictures(names: list[str]) -> list[Picture]:
             width, height, count = int(size[1]), int(size[2]), int(size[3] or 1)
             read += [Picture(name=f"{width}x{height}", width=width, height=height)] * count
         else:
-            read.append(_open_picture(name))
+            read.append(_open_picture(name, policy))
     return read
 
 
-def _open_picture(name: str) -> Picture:
+def _open_picture(name: str, policy: TilePolicy) -> Picture:
     from internvl.media.image import open_image
 
     if not Path(name).exists() and "://" not in name:
@@ -111,7 +119,8 @@ def _open_picture(name: str) -> Picture:
             f"{name}: neither a picture file nor a size. Sizes are WIDTHxHEIGHT in pixels, e.g. 1280x720"
         )
     image = open_image(name)
-    return Picture(name=name, width=image.width, height=image.height)
+    dense = policy == "auto" and is_dense(image)
+    return Picture(name=name, width=image.width, height=image.height, is_dense=dense)
 
 
 def _frames(count: int) -> list[Picture]:

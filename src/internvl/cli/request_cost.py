@@ -14,7 +14,9 @@ from internvl.cli.machine import Machine
 from internvl.config import memory, presets
 from internvl.config.memory import Dtype, MemoryEstimate
 from internvl.config.model import ModelConfig
-from internvl.preprocess import tiling
+from internvl.preprocess.processor import TileLimits
+from internvl.preprocess.tile_policy import choose_grid
+from internvl.preprocess.tiling import has_thumbnail
 from internvl.types import MediaUsage
 
 #: <img> and </img> around every picture, and the line break behind it.
@@ -35,42 +37,43 @@ class Picture:
     height: int
     is_frame: bool = False
     """A video frame: one tile, no thumbnail."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TileLimits:
-    """How finely pictures are cut; None = as the model says."""
-
-    min_tiles: int | None = None
-    max_tiles: int | None = None
-    thumbnail: bool | None = None
+    is_dense: bool = False
+    """Full of small print, which the policy "auto" gives more tiles."""
 
 
 def picture_usage(
     config: ModelConfig, pictures: Sequence[Picture], limits: TileLimits
 ) -> tuple[MediaUsage, ...]:
-    """Return tiles and tokens of each picture, as the processor will cut it."""
-    most = limits.max_tiles or (config.max_tiles if config.dynamic_tiling else 1)
-    least = limits.min_tiles or (min(config.min_tiles, most) if config.dynamic_tiling else 1)
-    wants_thumbnail = config.use_thumbnail if limits.thumbnail is None else limits.thumbnail
+    """Return tiles and tokens of each picture, as `Processor.plan_sizes` does, without a tokenizer."""
     usages = []
     for index, picture in enumerate(pictures):
-        low, high = (1, 1) if picture.is_frame else (least, most)
-        grid = tiling.tile_grid(
-            picture.width, picture.height, min_tiles=low, max_tiles=high, image_size=config.image_size
+        wanted = TileLimits(min_tiles=1, max_tiles=1) if picture.is_frame else limits
+        # a model without dynamic tiling sees one tile, unless someone asks for more
+        dynamic = config.dynamic_tiling or wanted.policy == "auto"
+        default_max = config.max_tiles if dynamic else 1
+        least = wanted.min_tiles
+        if least is None:
+            least = min(config.min_tiles if dynamic else 1, wanted.max_tiles or default_max)
+        grid = choose_grid(
+            (picture.width, picture.height),
+            policy=wanted.policy,
+            min_tiles=least,
+            max_tiles=wanted.max_tiles,
+            dense=picture.is_dense,
+            default_max_tiles=default_max,
+            image_size=config.image_size,
         )
-        thumbnail = tiling.has_thumbnail(grid, wants_thumbnail)
-        usages.append(
-            MediaUsage(
-                index=index,
-                kind="frame" if picture.is_frame else "image",
-                width=picture.width,
-                height=picture.height,
-                grid=grid,
-                thumbnail=thumbnail,
-                num_tokens=(grid.num_tiles + thumbnail) * config.tokens_per_tile,
-            )
+        use_thumbnail = config.use_thumbnail if wanted.thumbnail is None else wanted.thumbnail
+        usage = MediaUsage(
+            index=index,
+            kind="frame" if picture.is_frame else "image",
+            width=picture.width,
+            height=picture.height,
+            grid=grid,
+            thumbnail=has_thumbnail(grid, use_thumbnail),
+            num_tokens=0,
         )
+        usages.append(replace(usage, num_tokens=usage.num_tiles * config.tokens_per_tile))
     return tuple(usages)
 
 

@@ -7,7 +7,9 @@ from PIL import Image
 
 from internvl.cli import main, plan
 from internvl.cli.machine import Gpu, Machine
+from internvl.cli.request_cost import Picture, picture_usage
 from internvl.config import memory, presets
+from internvl.preprocess.processor import Processor, TileLimits
 
 
 def a_machine(ram_gb=64, gpu_gb=0, free_gb=None):
@@ -63,6 +65,31 @@ def planned(on, capsys):
 def test_tiles_and_tokens_are_the_familys(planned, size, max_tiles, grid, tiles, tokens):
     (image,) = planned("InternVL2_5-8B", "--images", size, "--max-tiles", max_tiles)["images"]
     assert (image["grid"], image["tiles"], image["tokens"]) == (grid, tiles, tokens)
+
+
+@pytest.mark.parametrize("preset", ["InternVL2_5-8B", "InternVL-Chat-V1-2"])
+@pytest.mark.parametrize(
+    "limits",
+    [
+        TileLimits(),
+        TileLimits(min_tiles=4, max_tiles=6),
+        TileLimits(max_tiles=40, thumbnail=False),
+        TileLimits(policy="auto"),
+    ],
+    ids=str,
+)
+def test_the_plan_cuts_as_the_processor_does(preset, limits):
+    config = presets.find(preset).config
+    processor = object.__new__(Processor)  # its plan needs the model's description alone, no tokenizer
+    processor.config = config
+    sizes = [(640, 480), (1, 1), (1920, 1080), (2480, 3508), (300, 5000), (448, 449)]
+    pictures = [Picture(name="", width=width, height=height) for width, height in sizes]
+    assert list(picture_usage(config, pictures, limits)) == processor.plan_sizes(sizes, tile_limits=limits)
+
+
+def test_the_policy_auto_spends_less_on_small_pictures(planned):
+    (image,) = planned("InternVL3-8B", "640x480", "--tile-policy", "auto")["images"]
+    assert image["tiles"] < 13
 
 
 def test_several_pictures_add_up(planned):
