@@ -42,7 +42,10 @@ class _LazyCommand(TyperCommand):
         module = importlib.import_module(f"internvl.cli.{self.name}")
         app = typer.Typer(add_completion=False, rich_markup_mode=_markup_mode())
         app.command(self.name, help=module.command.__doc__)(module.command)
-        return typer.main.get_command(app).make_context(info_name, args, parent=parent, **extra)
+        command = typer.main.get_command(app)
+        if _markup_mode():
+            _escape_markup(command)
+        return command.make_context(info_name, args, parent=parent, **extra)
 
 
 class _LazyGroup(TyperGroup):
@@ -59,6 +62,15 @@ class _LazyGroup(TyperGroup):
 def _markup_mode() -> Any:
     """Boxes and colours for a terminal; plain text (and no import of rich) for a pipe or a file."""
     return "rich" if sys.stdout.isatty() else None
+
+
+def _escape_markup(command: Any) -> None:
+    """Keep brackets in help texts, e.g. "[default: the model's]", which rich would take for a style."""
+    from rich.markup import escape
+
+    for holder in (command, *command.params):
+        if isinstance(getattr(holder, "help", None), str):
+            holder.help = escape(holder.help)
 
 
 def _print_version(wanted: bool) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+from importlib import resources
+from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
@@ -11,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from internvl.cli.machine import Machine, inspect_machine
-from internvl.cli.output import console, plain, print_json, print_table, table
+from internvl.cli.output import amount, console, plain, print_json, print_table, table
 from internvl.config import memory, presets
 from internvl.config.memory import Dtype, Parameters
 from internvl.config.presets import Preset
@@ -166,9 +168,20 @@ def _print_notes(out: Console, chosen: list[Preset], *, with_variants: bool) -> 
         notes.append(
             "a size's variants (-MPO, -Instruct, -HF, ...) have its shape and needs: --all lists them"
         )
+    if (bundled := _bundled_bytes()) and with_variants:
+        notes.insert(0, f"nano, the bundled model and default of every command: {amount(bundled)} of weights")
     notes.append("internvl plan MODEL --images 1280x720 shows what a request costs")
     for note in notes:
         out.print(plain(note, "dim"), soft_wrap=True)
+
+
+def _bundled_bytes() -> int:
+    """Size of nano's weights; 0 where the installation lacks them, which `internvl doctor` reports."""
+    assets = resources.files("internvl") / "assets" / "nano"
+    if not assets.is_dir():
+        return 0
+    files = [Path(str(file)) for file in assets.iterdir() if file.name.endswith(".safetensors")]
+    return sum(file.stat().st_size for file in files)
 
 
 def _as_dict(preset: Preset, machine: Machine) -> dict[str, Any]:

@@ -71,6 +71,8 @@ def command(
 
     internvl plan InternVL2_5-8B --images photo.jpg --images 2480x3508 --session-len 16384
     """
+    if Path(model).is_file() or _SIZE.fullmatch(model):  # `internvl plan photo.jpg`: for the default model
+        model, pictures = "nano", [model, *(pictures or ())]
     known = find_model(model)
     cost = RequestCost(
         model=known,

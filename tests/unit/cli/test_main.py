@@ -41,6 +41,22 @@ def test_help_lists_every_command_with_its_whole_line(capsys):
         assert text in out
 
 
+def test_brackets_in_a_help_text_survive_on_a_terminal(fake_command, monkeypatch, capsys):
+    from typing import Annotated
+
+    import typer
+
+    def command(tiles: Annotated[int, typer.Option(help="How many. [default: the model's]")] = 1):
+        """Cut [some] pictures."""
+
+    fake_command(command)
+    monkeypatch.setattr(main, "_markup_mode", lambda: "rich")
+    assert run("chat", "--help") == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "[default: the model's]" in out
+    assert "Cut [some] pictures." in out
+
+
 def test_later_commands_do_not_exist_as_stubs(capsys):
     for name in ("serve", "demo", "train"):
         if name not in main.COMMANDS:

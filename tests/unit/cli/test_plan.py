@@ -276,6 +276,13 @@ def test_a_directory_is_planned_from_its_config(planned, tmp_path):
     assert result["images"][0]["grid"] == [2, 1]
 
 
+def test_a_picture_alone_is_planned_for_the_bundled_model(on, monkeypatch, capsys):
+    tiny = plan.find_model("tiny-qwen3")
+    monkeypatch.setattr(plan, "find_model", lambda name: {"nano": tiny}[name])
+    assert main.run(["plan", "640x480", "320x200", "--json"]) == 0
+    assert [image["width"] for image in json.loads(capsys.readouterr().out)["images"]] == [640, 320]
+
+
 def test_tiny_models_can_be_planned(planned):
     assert planned("tiny-qwen3", "--images", "112x56")["tokens_per_tile"] == 4
 
