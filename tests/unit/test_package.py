@@ -74,6 +74,7 @@ def test_every_module_imports(name):
     importlib.import_module(name)
 
 
+@pytest.mark.slow
 def test_no_module_imports_a_foreign_implementation():
     imports = [f"import {name}" for name in module_names() if not name.endswith("__main__")]
     assert loaded_after(*imports) & FOREIGN == set()

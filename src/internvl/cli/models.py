@@ -67,7 +67,7 @@ def _select(pattern: str) -> list[Preset]:
         matches = [p for p in known if fnmatch.fnmatch(p.hub_id.lower(), wanted.replace(".", "_"))]
     if not matches:
         near = difflib.get_close_matches(pattern, [preset.name for preset in known], n=3, cutoff=0.5)
-        hint = f"Did you mean {' or '.join(near)}?" if near else "`internvl models` lists them all."
+        hint = f"Did you mean {' or '.join(near)}?" if near else "Without a pattern all are listed."
         raise ConfigError(f"no released checkpoint matches {pattern!r}. {hint}")
     return matches
 
