@@ -38,8 +38,11 @@ _TRANSPOSE = {
 }
 #: What Pillow's EXIF parser raises on damaged blocks: LookupError, ... and Warning where warnings are errors.
 _BROKEN_EXIF = (ArithmeticError, EOFError, LookupError, OSError, SyntaxError, TypeError, ValueError, Warning)
-#: A progressive JPEG is passed over as a whole once a scan; real ones have about ten.
+#: A progressive JPEG is passed over as a whole once a scan; real ones have 10 to 18.
 _MAX_JPEG_SCANS = 100
+_MAX_SCANNED_PIXELS = 2_000_000_000
+#: Pixels, and bytes, of what Pillow decodes in Python: PNM of unusual depth or as text, BMP with run lengths.
+_MAX_SLOW_SIZE = 1_000_000
 #: Memory per pixel of the kinds that need most on their way to RGB (media.pixels).
 _DEEP_GREY_BYTES = 18
 _COLOUR_KEY_BYTES = 13
@@ -103,7 +106,7 @@ def _decode(blob: Blob, kind: Format, limits: MediaLimits) -> tuple[Image.Image,
         raise MediaError(f"{blob.name}: not a readable {kind.name} file: {_reason(error)}") from error
     with image:
         check_pixels(image.size, blob.name, limits)
-        _check_memory(image, kind, blob, limits)
+        _check_cost(image, kind, blob, limits)
         try:
             image.load()
         except Exception as error:
@@ -139,8 +142,9 @@ def check_pixels(size: tuple[int, int], name: str, limits: MediaLimits) -> None:
         )
 
 
-def _check_memory(image: ImageFile, kind: Format, blob: Blob, limits: MediaLimits) -> None:
-    """Refuse before decoding what would need too much memory, or too many passes."""
+def _check_cost(image: ImageFile, kind: Format, blob: Blob, limits: MediaLimits) -> None:
+    """Refuse before decoding what would need too much memory or time."""
+    num_pixels = image.width * image.height
     per_pixel = kind.decode_bytes
     if image.mode in ("I", "F"):
         per_pixel = max(per_pixel, _DEEP_GREY_BYTES)
@@ -150,9 +154,19 @@ def _check_memory(image: ImageFile, kind: Format, blob: Blob, limits: MediaLimit
         # every coefficient, 16 bits each, is kept until the last scan
         per_pixel = max(per_pixel, 4 + 2 * len(image.getbands()))
         scans = blob.data.count(b"\xff\xda")
-        if scans > _MAX_JPEG_SCANS:
-            raise MediaError(f"{blob.name}: JPEG with {scans} scans: the limit is {_MAX_JPEG_SCANS}")
-    needed = image.width * image.height * per_pixel
+        if scans > _MAX_JPEG_SCANS or scans * num_pixels > _MAX_SCANNED_PIXELS:
+            raise MediaError(
+                f"{blob.name}: progressive JPEG of {num_pixels / 1e6:.0f} Mpx with {scans} scans: "
+                f"the limits are {_MAX_JPEG_SCANS} scans and {_MAX_SCANNED_PIXELS / 1e6:.0f} Mpx in all of them"
+            )
+    if any(tile[0] in Image.DECODERS for tile in image.tile) and (
+        max(num_pixels, len(blob.data)) > _MAX_SLOW_SIZE
+    ):
+        raise MediaError(
+            f"{blob.name}: this rare kind of {kind.name} is decoded slowly: the limit is "
+            f"{_MAX_SLOW_SIZE / 1e6:.0f} million pixels and bytes. Convert it to PNG."
+        )
+    needed = num_pixels * per_pixel
     if needed > limits.max_decode_bytes:
         raise MediaError(
             f"{blob.name}: decoding {image.width}x{image.height} pixels of {kind.name} may need "

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from internvl.errors import MediaError
+from internvl.media import image as image_module
 from internvl.media.image import load_image, open_image
 from internvl.media.limits import MediaLimits
 
@@ -304,6 +305,24 @@ def test_jpeg_with_very_many_scans_is_refused():
     at = data.rindex(b"\xff\xda")
     with pytest.raises(MediaError, match="scans"):
         open_image(data[:at] + data[at:-2] * 200 + data[-2:])
+
+
+def test_scans_count_by_the_pixels_they_pass_over(monkeypatch):
+    monkeypatch.setattr(image_module, "_MAX_SCANNED_PIXELS", 60 * 40 * 5)
+    assert open_image(encode(corners(), "JPEG")).size == (60, 40)
+    with pytest.raises(MediaError, match="scans"):
+        open_image(encode(corners(), "JPEG", progressive=True))
+
+
+def test_what_pillow_decodes_in_python_must_be_small():
+    """At its speed, 64 MB of them would take half a minute."""
+    assert open_image(b"P3 2 1 255 255 0 0  0 255 0").getpixel((1, 0)) == GREEN
+    assert open_image(b"P5 2 1 100\n\x00\x64").getpixel((1, 0)) == WHITE
+    with pytest.raises(MediaError, match="decoded slowly"):
+        open_image(b"P5 2500 2000 100\n" + bytes(5_000_000))
+    with pytest.raises(MediaError, match="decoded slowly"):
+        open_image(b"P3 2 1 255 255 0 0  0 255 0" + b" " * 5_000_000)
+    assert open_image(b"P5 2500 2000 255\n" + bytes(5_000_000)).size == (2500, 2000)
 
 
 def test_text_chunk_that_inflates_without_end_is_refused():
