@@ -34,7 +34,7 @@ from internvl.checkpoint.save import (
     write_config_files,
     write_weights,
 )
-from internvl.checkpoint.shards import Shards, open_shards
+from internvl.checkpoint.shards import Shards, open_shards, refuse_links_outside
 from internvl.checkpoint.tokenizer_export import read_source, write_tokenizer
 from internvl.checkpoint.write_config import differences_in_transformers
 from internvl.config.model import Layout, ModelConfig
@@ -85,6 +85,7 @@ def convert(
     origin, directory = resolve(source, revision=revision), Path(target)
     if directory.exists() and directory.resolve() == origin.resolve():
         raise CheckpointError(f"{directory} is the source itself; name another target")
+    refuse_links_outside(origin)
     config = read_model_config(origin)
     files = read_source(origin, config)
     with open_shards(origin) as shards:

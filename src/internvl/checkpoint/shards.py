@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import mmap
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,6 +140,7 @@ def open_shards(directory: Path) -> Shards:
     `model.safetensors`, or the shards that `model.safetensors.index.json` names, or else whatever safetensors
     files there are. Raises CheckpointError for unsafe or broken files and for pickle-only directories.
     """
+    refuse_links_outside(directory)
     if (directory / SINGLE_NAME).is_file():
         return Shards([directory / SINGLE_NAME])
     if (directory / INDEX_NAME).is_file():
@@ -157,6 +159,28 @@ def open_shards(directory: Path) -> Shards:
         f"{directory} holds no weights: expected {SINGLE_NAME}, {INDEX_NAME} with its shards, or another "
         ".safetensors file. If a download was cut off, run it again."
     )
+
+
+def refuse_links_outside(directory: Path) -> None:
+    """Raise CheckpointError for a file of the checkpoint that is a link to somewhere else.
+
+    An unpacked archive could otherwise make us read, or `convert` copy, any file of this machine. The hub's
+    cache keeps all its files as links into `models--*/blobs`; those are its own.
+    """
+    real = directory.resolve()
+    for entry in sorted(real.iterdir()):
+        if (
+            entry.suffix not in (".safetensors", ".json", ".model", ".txt", ".jinja")
+            or not entry.is_symlink()
+        ):
+            continue
+        target = Path(os.path.normpath(real / os.readlink(entry)))
+        in_cache = target.parent.name == "blobs" and target.parent.parent.name.startswith("models--")
+        if not in_cache and not entry.resolve().is_relative_to(real):
+            raise CheckpointError(
+                f"{entry} is a link to {target}, outside its directory; refused. Copy or hard-link the file into "
+                "the directory, or name the directory that holds it."
+            )
 
 
 def _open_index(index: Path) -> Shards:
