@@ -33,7 +33,7 @@ from internvl.nn.attention import AttentionKind
 if TYPE_CHECKING:
     from internvl.preprocess.processor import Processor
 
-DTypeName = Literal["auto", "float32", "bfloat16", "float16"]
+DTypeName = Literal["auto", "fast", "float32", "bfloat16", "float16"]
 
 #: Bytes copied before their pages are given back; small beside any model, large beside a copy's overhead.
 BLOCK_BYTES = 16 * 2**20
@@ -52,9 +52,10 @@ def load_model(
 ) -> InternVLModel:
     """Load a chat model for inference: eval mode, no gradients (`model.requires_grad_()` for training).
 
-    `path_or_id`: a directory in any layout, a hub id, or "nano". `dtype` "auto" keeps the files' dtype.
-    `attention` "flash" uses the flash-attn package. Raises CheckpointError when the files do not make up
-    the model.
+    `path_or_id`: a directory in any layout, a hub id, or "nano". `dtype` "auto" keeps the files' dtype, "fast" does
+    so where the device has kernels for it and takes float32 where it has none (CPUs without AVX-512: bfloat16 is 8 x
+    slower there). `attention` "flash" uses the flash-attn package. Raises CheckpointError when the files do not make
+    up the model.
     """
     directory = resolve_directory(path_or_id, revision)
     config = read_model_config(directory)
@@ -138,7 +139,7 @@ def fill(
 ) -> None:
     """Give every parameter of a meta-device `model` its memory and its numbers."""
     check(wanted, shards, names, where)
-    target = resolve_dtype(dtype, wanted, shards, names)
+    target = resolve_dtype(dtype, wanted, shards, names, device)
     by_parameter: dict[str, list[Link]] = {}
     for link in wanted:
         by_parameter.setdefault(link.ours, []).append(link)
@@ -190,21 +191,37 @@ def check(wanted: Sequence[Link], shards: Shards, names: StoredNames, where: str
 
 
 def resolve_dtype(
-    dtype: DTypeName | torch.dtype, wanted: Sequence[Link], shards: Shards, names: StoredNames
+    dtype: DTypeName | torch.dtype,
+    wanted: Sequence[Link],
+    shards: Shards,
+    names: StoredNames,
+    device: torch.device = torch.device("cpu"),  # noqa: B008
 ) -> torch.dtype:
     """The dtype to load in; "auto" is the one that holds most of the stored numbers."""
     if isinstance(dtype, torch.dtype):
         return dtype
-    if dtype != "auto":
+    if dtype not in ("auto", "fast"):
         found = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}.get(dtype)
         if found is None:
-            raise ConfigError(f"dtype={dtype!r} is unknown; expected auto, float32, bfloat16, float16")
+            raise ConfigError(f"dtype={dtype!r} is unknown; expected auto, fast, float32, bfloat16, float16")
         return found
     sizes: dict[torch.dtype, int] = {}
     for name in {link.stored for link in wanted} - names.packed.keys():
         info = shards.infos[names.stored[name]]
         sizes[info.dtype] = sizes.get(info.dtype, 0) + info.size_bytes
-    return max(sizes, key=lambda key: sizes[key])
+    stored = max(sizes, key=lambda key: sizes[key])
+    return stored if dtype == "auto" or has_fast_kernels(stored, device) else torch.float32
+
+
+def has_fast_kernels(dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether matrix products in this dtype run at full speed on this device."""
+    if device.type != "cpu" or dtype == torch.float32:
+        return True
+    # oneDNN's own answer; torch has no public name for it. Builds without oneDNN lack the question too.
+    name = {torch.bfloat16: "_is_mkldnn_bf16_supported", torch.float16: "_is_mkldnn_fp16_supported"}.get(
+        dtype
+    )
+    return name is not None and hasattr(torch.ops.mkldnn, name) and bool(getattr(torch.ops.mkldnn, name)())
 
 
 def _as_it_lies(

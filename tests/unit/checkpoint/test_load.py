@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from fakes import FAMILIES, IMAGE_TOKEN_ID, tiny_model, tiny_model_config
 from internvl.checkpoint.adapters import unwrap_names
 from internvl.checkpoint.key_maps import detect_key_style, links
-from internvl.checkpoint.load import fill, load_model, parameter_shapes
+from internvl.checkpoint.load import fill, has_fast_kernels, load_model, parameter_shapes
 from internvl.checkpoint.shards import Shards, open_shards
 from internvl.errors import CheckpointError, ConfigError
 from internvl.models.internvl import InternVLModel
@@ -149,6 +149,19 @@ def test_a_dtype_may_be_asked_for(directory, dtype):
 def test_auto_keeps_the_dtype_of_most_numbers(directory):
     rewrite(directory, lambda t: t.update({n: x.bfloat16() for n, x in t.items() if "norm" not in n}))
     assert {p.dtype for p in load_model(directory).parameters()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize(("kernels", "expected"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_fast_avoids_a_dtype_that_the_cpu_has_no_kernels_for(directory, monkeypatch, kernels, expected):
+    rewrite(directory, lambda t: t.update({name: x.bfloat16() for name, x in t.items()}))
+    monkeypatch.setattr("internvl.checkpoint.load.has_fast_kernels", lambda dtype, device: kernels)
+    assert load_model(directory, dtype="fast").dtype == expected
+
+
+def test_float32_is_fast_everywhere():
+    assert has_fast_kernels(torch.float32, torch.device("cpu"))
+    assert has_fast_kernels(torch.bfloat16, torch.device("cuda"))
+    assert not has_fast_kernels(torch.float64, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("option", [{"dtype": "int4"}, {"attention": "magic"}])
