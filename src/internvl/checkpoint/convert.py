@@ -154,7 +154,7 @@ class _Parameters:
             if link.stored not in self._names.packed
         }
         if not found:  # packed weights are unpacked to what the others are stored in
-            return resolve_dtype("auto", self.wanted, self._shards, self._names)
+            return resolve_dtype("auto", self.wanted, self._shards, self._names, torch.device("cpu"))
         if len(set(found.values())) > 1:
             kinds = ", ".join(f"{name} is {dtype}" for name, dtype in found.items())
             raise CheckpointError(f"tensors that belong together differ in dtype: {kinds}. Store them alike")

@@ -15,7 +15,7 @@ from internvl.checkpoint.convert import convert
 from internvl.checkpoint.hf_config import read_model_config
 from internvl.checkpoint.load import load_model, load_processor
 from internvl.checkpoint.shards import open_shards
-from internvl.config.model import ProjectorConfig
+from internvl.config.model import MoEConfig, ProjectorConfig
 from internvl.errors import CheckpointError, ConfigError
 from internvl.preprocess.tokenizer import load_tokenizer
 from tiny_checkpoint import write_checkpoint
@@ -186,3 +186,34 @@ def test_code_beside_the_weights_is_neither_run_nor_carried_along(tmp_path: Path
         convert(tmp_path / "a", tmp_path / layout, layout=layout)  # type: ignore[arg-type]
         assert not list((tmp_path / layout).glob("*.py"))
         assert not [f.name for f in (tmp_path / layout).glob("*.json") if "auto_map" in f.read_text()]
+
+
+def test_packed_experts_are_unpacked_and_lora_is_merged_and_both_are_said(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    write_checkpoint(
+        tmp_path / "a",
+        "gpt_oss",
+        text={
+            "intermediate_size": 16,
+            "moe": MoEConfig(num_experts=2, num_experts_per_token=1, intermediate_size=16),
+        },
+    )
+    file = tmp_path / "a" / "model.safetensors"
+    tensors = load_file(file)
+    generator = torch.Generator().manual_seed(0)
+    packed = "language_model.model.layers.1.mlp.experts.gate_up_proj"
+    del tensors[packed]
+    tensors[f"{packed}_blocks"] = torch.randint(
+        0, 256, (2, 32, 1, 16), dtype=torch.uint8, generator=generator
+    )
+    tensors[f"{packed}_scales"] = torch.randint(120, 130, (2, 32, 1), dtype=torch.uint8, generator=generator)
+    proj = "vision_model.encoder.layers.0.attn.proj"
+    tensors[f"{proj}.base_layer.weight"] = tensors.pop(f"{proj}.weight")
+    tensors[f"{proj}.lora_A.default.weight"] = torch.randn(2, 24, generator=generator)
+    tensors[f"{proj}.lora_B.default.weight"] = torch.randn(24, 2, generator=generator)
+    save_file(tensors, file)
+    done = convert(tmp_path / "a", tmp_path / "b", layout="hf")
+    assert [note.split()[:3] for note in done.notes] == [["1", "LoRA", "pairs"], ["1", "packed", "(mxfp4)"]]
+    one, other = (dict(load_model(tmp_path / name).named_parameters()) for name in "ab")
+    assert all(torch.equal(one[name], other[name]) for name in one)
