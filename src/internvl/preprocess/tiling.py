@@ -8,7 +8,6 @@ Source: dynamic high resolution, InternVL 1.5, arXiv:2404.16821, section 3.3.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
 import numpy as np
@@ -17,10 +16,6 @@ from PIL import Image
 
 from internvl.errors import ConfigError, MediaError
 from internvl.types import TileGrid
-
-#: Pictures of more pixels get their overview from a second thread (Pillow's resize runs without the GIL, and
-#: the overview of a 4K picture takes 2/3 of the time of its grid); below, starting a thread is not worth it.
-_PARALLEL_PIXELS = 2_000_000
 
 
 @lru_cache(maxsize=64)
@@ -119,26 +114,10 @@ def cut_tiles(
     columns, rows = grid
     overview = has_thumbnail(grid, thumbnail)
     tiles = np.empty((grid.num_tiles + overview, image_size, image_size, 3), dtype=np.uint8)
+    resized = np.asarray(image.resize((columns * image_size, rows * image_size), Image.Resampling.BICUBIC))
     cut = tiles[: grid.num_tiles].reshape(rows, columns, image_size, image_size, 3)
-
-    def fill_grid() -> None:
-        resized = np.asarray(
-            image.resize((columns * image_size, rows * image_size), Image.Resampling.BICUBIC)
-        )
-        # (rows * S, columns * S, 3) -> (rows, S, columns, S, 3) -> (rows, columns, S, S, 3)
-        cut[:] = resized.reshape(rows, image_size, columns, image_size, 3).transpose(0, 2, 1, 3, 4)
-
-    def fill_overview() -> None:
+    # (rows * S, columns * S, 3) -> (rows, S, columns, S, 3) -> (rows, columns, S, S, 3), one copy
+    cut[:] = resized.reshape(rows, image_size, columns, image_size, 3).transpose(0, 2, 1, 3, 4)
+    if overview:
         tiles[-1] = np.asarray(image.resize((image_size, image_size), Image.Resampling.BICUBIC))
-
-    if not overview:
-        fill_grid()
-    elif image.width * image.height < _PARALLEL_PIXELS:
-        fill_grid()
-        fill_overview()
-    else:
-        with ThreadPoolExecutor(max_workers=1) as pool:
-            pending = pool.submit(fill_overview)
-            fill_grid()
-            pending.result()
     return tiles
