@@ -3,7 +3,10 @@
 import gzip
 import http.server
 import ipaddress
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
 import time
 import zlib
@@ -121,6 +124,46 @@ def test_host_header_and_query_stay_those_of_the_url(server, base):
 def test_names_of_downloads_hold_no_secrets(base):
     blob = read_source(f"{base}/ok?token=secret#x", policy=OPEN, limits=MediaLimits())
     assert blob.name == f"{base}/ok"
+
+
+@pytest.fixture(scope="module")
+def secure_server(tmp_path_factory):
+    """A server with a certificate for `localhost` that nobody has signed."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl makes the certificate")
+    folder = tmp_path_factory.mktemp("tls")
+    subprocess.run(
+        [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+        + ["-keyout", "key.pem", "-out", "cert.pem", "-days", "2", "-subj", "/CN=localhost"]
+        + ["-addext", "subjectAltName=DNS:localhost"],
+        cwd=folder,
+        check=True,
+        capture_output=True,
+    )
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.handle_error = lambda *_: None
+    server.asked = []
+    server.certificate = folder / "cert.pem"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_certificates_are_checked_against_the_name_in_the_url(secure_server, monkeypatch):
+    port = secure_server.server_port
+    with pytest.raises(MediaError, match=r"download failed.*CERTIFICATE_VERIFY_FAILED"):
+        read(f"https://localhost:{port}/ok")
+    monkeypatch.setenv("SSL_CERT_FILE", str(secure_server.certificate))
+    assert read(f"https://localhost:{port}/ok") == BODY
+    with pytest.raises(MediaError, match=r"download failed.*CERTIFICATE_VERIFY_FAILED"):
+        read(f"https://127.0.0.1:{port}/ok")
 
 
 # --- size and time
