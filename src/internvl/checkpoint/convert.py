@@ -7,9 +7,10 @@ and `benchmarks`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -173,9 +174,21 @@ def _has_fused_experts(names: StoredNames) -> bool:
 
 
 def _require_same(config: ModelConfig, written: ModelConfig, layout: Layout) -> None:
-    """A field that was lost on the way is our mistake; better no directory than a different model."""
-    if written != replace(config, layout=layout):
-        raise AssertionError(f"the written config.json reads as {written}, expected {config}")
+    """Better no directory than one that describes another model."""
+    lost = list(_differences(replace(config, layout=layout), written, "config"))
+    if lost:
+        raise CheckpointError(
+            f"the {layout} layout has no way to say {'; '.join(lost)}. Keep this checkpoint in its present layout"
+        )
+
+
+def _differences(one: Any, other: Any, path: str) -> Iterator[str]:
+    """The fields, by their path, in which two descriptions differ."""
+    if is_dataclass(one) and type(one) is type(other):
+        for part in fields(one):
+            yield from _differences(getattr(one, part.name), getattr(other, part.name), f"{path}.{part.name}")
+    elif one != other:
+        yield f"{path} = {one!r} (it would read back as {other!r})"
 
 
 def _notes(config: ModelConfig, layout: Layout, names: StoredNames) -> list[str]:

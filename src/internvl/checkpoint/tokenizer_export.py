@@ -7,6 +7,7 @@ the way back is exact. Called by `save.py` and `convert.py`.
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from internvl.checkpoint.transformers_files import (
 from internvl.checkpoint.write_config import TokenIds
 from internvl.config.model import Layout, ModelConfig
 from internvl.errors import CheckpointError
+from internvl.preprocess.bpe_tokenizer import BpeTokenizer
 from internvl.preprocess.chat_template import ChatTemplate, template_of
 from internvl.preprocess.tokenizer import Tokenizer, load_tokenizer
 
@@ -75,7 +77,7 @@ def write_tokenizer(source: TokenizerSource, target: Path, config: ModelConfig, 
     if layout == "hf":
         _write_for_transformers(source, target, config)
     else:
-        _write_for_github(source, target)
+        _write_for_github(source, target, config)
 
 
 def _write_for_transformers(source: TokenizerSource, target: Path, config: ModelConfig) -> None:
@@ -101,14 +103,31 @@ def _write_for_transformers(source: TokenizerSource, target: Path, config: Model
     (target / "chat_template.jinja").write_text(jinja_template(template, tokenizer), encoding="utf-8")
 
 
-def _write_for_github(source: TokenizerSource, target: Path) -> None:
+def _write_for_github(source: TokenizerSource, target: Path, config: ModelConfig) -> None:
     if not source.generated_json:
         shutil.copyfile(source.directory / "tokenizer.json", target / "tokenizer.json")
+        if config.text.family in _QWEN:
+            _write_slow_vocabulary(source.tokenizer, target)
     write_json(target / "tokenizer_config.json", source.settings)
     if source.special_map is not None:
         write_json(target / "special_tokens_map.json", source.special_map)
     write_json(
         target / "generation_config.json", generation_config(source.template, source.tokenizer, source.ids)
+    )
+
+
+def _write_slow_vocabulary(tokenizer: Tokenizer, target: Path) -> None:
+    """vocab.json and merges.txt of a byte-level tokenizer.json: upstream's code asks for Qwen's slow tokenizer."""
+    if not isinstance(tokenizer, BpeTokenizer) or (target / "vocab.json").exists():
+        return
+    model = json.loads(tokenizer.model.to_str())
+    if model["model"]["type"] != "BPE" or (model.get("decoder") or {}).get("type") != "ByteLevel":
+        return
+    pairs = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["model"]["merges"]]
+    (target / "merges.txt").write_text("\n".join(["#version: 0.2", *pairs, ""]), encoding="utf-8")
+    write_json(target / "vocab.json", model["model"]["vocab"])
+    write_json(
+        target / "added_tokens.json", {token.content: token.id for token in tokenizer.added_tokens.values()}
     )
 
 

@@ -344,10 +344,12 @@ def _rope_scaling(rope: RopeConfig, key: str, text: TextConfig) -> dict[str, Any
         case "linear" | "dynamic":
             return {key: rope.kind, "factor": rope.factor}
         case "longrope":
-            scaling = {"short_factor": list(rope.short_factor), "long_factor": list(rope.long_factor)}
+            # Upstream's Phi-3 takes exactly type and factors, so what has its default value is left out.
+            stretch = {} if rope.factor == 1.0 else {"factor": rope.factor}
+            factors = {"short_factor": list(rope.short_factor), "long_factor": list(rope.long_factor)}
             if key == "type":
-                return {"type": "su", **scaling}
-            return {"rope_type": "longrope", **scaling, **original, **attention}
+                return {"type": "su", **factors, **stretch, **attention}
+            return {"rope_type": "longrope", **factors, **stretch, **original, **attention}
         case "yarn":
             return {
                 "rope_type": "yarn",

@@ -82,6 +82,8 @@ def test_prompts_ids_and_logits_are_the_same_in_both_layouts(family: str, tmp_pa
 def test_a_directory_of_transformers_itself_survives_the_way_there_and_back(tmp_path: Path) -> None:
     """Without our notes: as published -HF checkpoints are."""
     write_checkpoint(tmp_path / "a", "qwen3", layout="hf", template="internvl_hf", release="")
+    for name in ("vocab.json", "merges.txt"):
+        (tmp_path / "a" / name).unlink()
     for name in ("config.json", "tokenizer_config.json"):
         content = json_of(tmp_path / "a" / name)
         del content["internvl"]
@@ -90,6 +92,7 @@ def test_a_directory_of_transformers_itself_survives_the_way_there_and_back(tmp_
     convert(tmp_path / "b", tmp_path / "c", layout="hf")
     assert tensors_of(tmp_path / "c") == tensors_of(tmp_path / "a")
     assert read_model_config(tmp_path / "c") == read_model_config(tmp_path / "a")
+    assert (tmp_path / "b" / "merges.txt").is_file(), "upstream asks for the slow tokenizer"
     # Upstream's code gets a template that it knows; here the conversation stays what it was.
     assert json_of(tmp_path / "b" / "config.json")["template"] == "internvl2_5"
     prompts = {load_processor(tmp_path / name).render(QUESTION) for name in "abc"}

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fakes import FAMILIES, tiny_model_config
 from internvl.checkpoint.hf_config import read_model_config
 from internvl.checkpoint.save import write_config_files
 from internvl.checkpoint.side_note import NOTE_KEY
 from internvl.checkpoint.write_config import TokenIds, config_json, differences_in_transformers
-from internvl.config.model import Layout, ModelConfig, ProjectorConfig
+from internvl.config.model import Layout, ModelConfig, ProjectorConfig, RopeConfig
 from internvl.errors import CheckpointError
 
 LAYOUTS: tuple[Layout, ...] = ("github", "hf")
@@ -57,6 +60,49 @@ def test_what_is_written_reads_back_the_same(family: str, layout: Layout, tmp_pa
 def test_every_field_survives(changes: dict[str, Any], layout: Layout, tmp_path: Path) -> None:
     config = tiny_model_config("qwen2", **changes)
     assert written_and_read(config, layout, tmp_path) == replace(config, layout=layout)
+
+
+_NUMBERS = st.floats(0.5, 64.0)
+_ROPES = st.one_of(
+    st.builds(RopeConfig, theta=st.sampled_from([1e4, 5e5, 1e6])),
+    st.builds(RopeConfig, kind=st.sampled_from(["linear", "dynamic"]), factor=_NUMBERS),
+    st.builds(
+        RopeConfig,
+        kind=st.just("longrope"),
+        factor=st.sampled_from([1.0, 32.0]),
+        original_max_position=st.integers(16, 4096),
+        short_factor=st.tuples(*[_NUMBERS] * 4),
+        long_factor=st.tuples(*[_NUMBERS] * 4),
+        attention_factor=st.none() | _NUMBERS,
+    ),
+    st.builds(
+        RopeConfig,
+        kind=st.just("yarn"),
+        factor=_NUMBERS,
+        original_max_position=st.integers(16, 4096),
+        attention_factor=st.none() | _NUMBERS,
+        beta_fast=_NUMBERS,
+        beta_slow=_NUMBERS,
+        truncate=st.booleans(),
+    ),
+    st.builds(
+        RopeConfig,
+        kind=st.just("llama3"),
+        factor=_NUMBERS,
+        original_max_position=st.integers(16, 4096),
+        low_freq_factor=_NUMBERS,
+        high_freq_factor=_NUMBERS,
+    ),
+)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@given(rope=_ROPES)
+@settings(max_examples=60, deadline=None)
+def test_every_stretching_of_positions_survives(rope: RopeConfig, layout: Layout) -> None:
+    config = tiny_model_config("llama", text={"rope": rope})
+    with tempfile.TemporaryDirectory() as directory:
+        assert written_and_read(config, layout, Path(directory)) == replace(config, layout=layout)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
