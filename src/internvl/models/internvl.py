@@ -63,6 +63,8 @@ class InternVLModel(nn.Module):
 
     def vision_features(self, pixel_values: Tensor) -> Tensor:
         """Tiles (N, 3, h, w), normalised, to the selected layer (N, P, C) without class token."""
+        if pixel_values.dim() != 4 or pixel_values.shape[1] != 3:
+            raise RequestError(f"pixel_values have shape {tuple(pixel_values.shape)}; expected (N, 3, h, w)")
         pixel_values = pixel_values.to(self.vision.class_embedding.device)
         group = len(pixel_values)
         if pixel_values.device.type == "cpu" and not torch.is_grad_enabled():
@@ -89,6 +91,8 @@ class InternVLModel(nn.Module):
 
         Raises RequestError unless there are exactly n * K image tokens: nothing is cut off or repeated.
         """
+        if input_ids.dim() != 2:
+            raise RequestError(f"input_ids have shape {tuple(input_ids.shape)}; expected (B, T)")
         input_ids = input_ids.to(self.device)
         text_embeds = self.text_embeds(input_ids)
         is_image = input_ids == self.image_token_id  # (B, T)

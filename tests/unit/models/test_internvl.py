@@ -44,6 +44,15 @@ def test_image_tokens_without_pictures_are_refused():
         tiny_model()(inputs()[0])
 
 
+@pytest.mark.parametrize(
+    ("input_ids", "pixel_values"),
+    [((16,), (1, 3, 56, 56)), ((1, 16), (3, 56, 56)), ((1, 16), (1, 1, 56, 56))],
+)
+def test_inputs_of_a_wrong_shape_are_named(input_ids, pixel_values):
+    with pytest.raises(RequestError, match="expected"):
+        tiny_model()(torch.full(input_ids, 7), torch.zeros(pixel_values))
+
+
 def test_tiles_in_groups_equal_tiles_at_once(monkeypatch):
     model = tiny_model()
     pixel_values = inputs(tiles=3)[1]
