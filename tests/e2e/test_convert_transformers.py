@@ -14,6 +14,7 @@ from golden import requires_golden
 from internvl.checkpoint.convert import convert
 from internvl.checkpoint.hf_config import read_model_config
 from internvl.checkpoint.load import load_model, load_processor
+from internvl.errors import CheckpointError
 from internvl.preprocess.chat_template import find_template
 from recorded import Recording, recorded_checkpoints
 from tiny_checkpoint import write_checkpoint
@@ -65,6 +66,24 @@ def test_logits_of_tiny_models_agree(
         found = theirs(input_ids=ids, pixel_values=pixel_values).logits
     assert expected.std() > 0.1
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+
+
+def test_the_bundled_model_gives_the_same_logits_in_transformers(
+    tmp_path: Path, transformers: ModuleType
+) -> None:
+    try:
+        convert("nano", tmp_path / "nano", layout="hf")
+    except CheckpointError as error:
+        pytest.skip(str(error))
+    ours, theirs = load_model("nano", dtype="float32"), peer(transformers, tmp_path / "nano")
+    size = ours.config.image_size
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.full((1, ours.config.tokens_per_tile + 8), ours.image_token_id)
+    ids[0, -8:] = torch.randint(300, 310, (8,), generator=generator)
+    pixel_values = torch.randn(1, 3, size, size, generator=generator)
+    with torch.inference_mode():
+        found = theirs(input_ids=ids, pixel_values=pixel_values).logits
+        torch.testing.assert_close(found, ours(ids, pixel_values), atol=ATOL, rtol=0)
 
 
 def test_an_inner_layer_can_be_selected(tmp_path: Path, transformers: ModuleType) -> None:
