@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import re
 import shutil
 import sys
 import threading
@@ -33,6 +34,8 @@ logger = logging.getLogger(__name__)
 #: Sub-folders hold other formats and copies of the weights (`original/`, `onnx/`): never fetched.
 IGNORED = ("*/*",)
 _WORKERS = 4
+#: An etag becomes the name of a file; anything else is left to the hub's own client.
+_FILE_NAME = re.compile(r"[\w-][\w.-]{0,127}")
 
 Advance = Callable[[int], None]
 """Told how many bytes arrived (negative when some have to be fetched again)."""
@@ -110,7 +113,7 @@ def _missing(
             continue
         url = hf_hub_url(repo_id, name, revision=commit, endpoint=api.endpoint)
         metadata = get_hf_file_metadata(url)
-        if metadata.etag is None or metadata.size is None or not metadata.etag.isalnum():
+        if metadata.etag is None or metadata.size is None or not _FILE_NAME.fullmatch(metadata.etag):
             continue  # a mirror that hides them: the hub's own client fetches this file, without resuming
         blob = root / "blobs" / metadata.etag
         if not blob.exists():
