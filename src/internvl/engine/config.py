@@ -38,13 +38,14 @@ class EngineConfig:
     cache_max_entry_count: float = 0.8
     """Largest share of the device's free memory for keys and values; where `max_batch_size` conversations of
     `session_len` do not fit into it, fewer run together."""
-    prefill_chunk_tokens: int = 2048
-    """Prompt tokens computed before the running answers get their next token."""
+    prefill_chunk_tokens: int = 1024
+    """Prompt tokens computed before the running answers get their next token (or an abort is obeyed)."""
     enable_prefix_caching: bool = True
     """Keep the key-value rows of finished answers, so that the next turn of a conversation computes only
     what is new."""
     vision_batch_size: int | None = None
-    """Tiles in one call of the vision tower. None: 1 on a CPU (best use of its caches), 16 on a GPU."""
+    """Tiles in one call of the vision tower. None: what the CPU's caches hold (1 of 448 pixels), 16 on a
+    GPU."""
     vision_cache_bytes: int = 512 * 2**20
     """Image embeddings kept for pictures that may come again; 0 = none."""
     dtype: str = "auto"

@@ -13,15 +13,19 @@ import torch
 from torch import Tensor
 
 from internvl.engine.feature_cache import FeatureCache
-from internvl.engine.request import Generation
+from internvl.engine.request import Generation, Request
 from internvl.engine.scheduler import Prefill
-from internvl.errors import RequestError
-from internvl.models.internvl import InternVLModel
+from internvl.errors import InternVLError, RequestError
+from internvl.models.internvl import CPU_PATCHES, InternVLModel
 from internvl.nn.kv_cache import KVCache
 from internvl.types import MediaUsage, ModelInputs
 
-#: Tiles in one call of the vision tower on a GPU; on a CPU the model itself takes as many as its caches like.
+#: Tiles in one call of the vision tower on a GPU.
 GPU_TILES = 16
+
+
+class Interrupted(InternVLError):
+    """The request was aborted while its pictures were encoded, which may take seconds."""
 
 
 class Runner:
@@ -37,7 +41,7 @@ class Runner:
         vision_cache_bytes: int = 0,
     ) -> None:
         self._model = model
-        self._vision_batch_size = vision_batch_size or (GPU_TILES if model.device.type != "cpu" else None)
+        self._vision_batch_size = vision_batch_size or _tiles_per_call(model)
         self.features = FeatureCache(vision_cache_bytes)
         self._kv_cache = KVCache.allocate(
             model.config.text,
@@ -100,7 +104,7 @@ class Runner:
         generation.cached_media += len(found) - len(missing)
         if missing:
             started = time.perf_counter()
-            encoded = self._encode([pictures[i][1] for i in missing])
+            encoded = self._encode([pictures[i][1] for i in missing], generation.request)
             for i, features in zip(missing, encoded, strict=True):
                 found[i] = features
                 if (media := pictures[i][0]) is not None:
@@ -108,14 +112,26 @@ class Runner:
             generation.vision_s += time.perf_counter() - started
         return torch.cat([features for features in found if features is not None])
 
-    def _encode(self, pictures: list[Tensor]) -> list[Tensor]:
+    def _encode(self, pictures: list[Tensor], request: Request) -> list[Tensor]:
         """Tiles (n, 3, h, w) per picture -> embeddings (n, K, D) per picture."""
         tiles = torch.cat(pictures).to(device=self._model.device, dtype=self._model.dtype)  # (N, 3, h, w)
-        groups = tiles.split(self._vision_batch_size or len(tiles))
-        embeds = torch.cat([self._model.image_embeds(group) for group in groups])  # (N, K, D)
-        if embeds.device.type == "cuda":
-            torch.cuda.synchronize(embeds.device)  # for vision_s
-        return list(embeds.split([len(picture) for picture in pictures]))
+        embeds = []
+        for group in tiles.split(self._vision_batch_size):
+            if request.abort_requested:
+                raise Interrupted("aborted while pictures were encoded")
+            embeds.append(self._model.image_embeds(group))
+        if tiles.device.type == "cuda":
+            torch.cuda.synchronize(tiles.device)  # for vision_s
+        return list(torch.cat(embeds).split([len(picture) for picture in pictures]))  # (N, K, D) -> (n, K, D)
+
+
+def _tiles_per_call(model: InternVLModel) -> int:
+    """As many tiles as the device likes: on a CPU more than its caches hold run slower, see
+    `models.internvl`."""
+    if model.device.type != "cpu":
+        return GPU_TILES
+    patches = (model.config.image_size // model.config.vision.patch_size) ** 2
+    return max(1, CPU_PATCHES // patches)
 
 
 def _pictures(inputs: ModelInputs) -> list[tuple[MediaUsage | None, Tensor]]:

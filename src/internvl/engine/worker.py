@@ -16,7 +16,7 @@ from torch import Tensor
 
 from internvl.engine.answer import Piece, join
 from internvl.engine.request import Generation
-from internvl.engine.runner import Runner
+from internvl.engine.runner import Interrupted, Runner
 from internvl.engine.sampler import likeliest, token_logprob
 from internvl.engine.scheduler import Decode, Prefill, Scheduler
 from internvl.errors import InternVLError, RequestError
@@ -114,6 +114,9 @@ class Worker:
         generations = step.generations if isinstance(step, Decode) else [step.generation]
         try:
             logits = self._logits(step)
+        except Interrupted:
+            self._finish(generations[0], "abort", keep=False)
+            return
         except REQUEST_FAILURES as error:
             self._end(generations, error)
             return

@@ -190,6 +190,26 @@ def test_an_abort_ends_the_stream_and_frees_the_row():
         assert list(engine.stream(waiting))[-1].finish_reason == "length"
 
 
+def test_an_abort_is_obeyed_between_two_tiles(monkeypatch):
+    model, _ = tiny_parts()
+    encode, calls, aborted = model.image_embeds, [], threading.Event()
+
+    def wait_and_encode(tiles):
+        calls.append(len(tiles))
+        assert aborted.wait(10)
+        return encode(tiles)
+
+    monkeypatch.setattr(model, "image_embeds", wait_and_encode)
+    with tiny_engine(vision_batch_size=1) as engine:
+        request = engine.submit(ask("What?", picture(seed=1)), GREEDY)
+        other = engine.submit(ask("Go on"), GREEDY)
+        request.abort()
+        aborted.set()
+        assert [delta.finish_reason for delta in engine.stream(request)] == ["abort"]
+        assert len(calls) <= 1
+        assert list(engine.stream(other))[-1].finish_reason == "length"
+
+
 def test_a_waiting_request_can_be_aborted_before_it_runs():
     with tiny_engine(max_batch_size=1) as engine:
         running = engine.submit(ask("Go on"), GREEDY.replace(max_new_tokens=400))
