@@ -45,15 +45,14 @@ def test_a_mixed_batch_answers_as_each_alone(family):
     assert len({tuple(r.token_ids) for r in together}) == len(prompts)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+# Dynamic NTK and longrope are left out: past their limit the rotation depends on what is prompt and what is
+# answer, which an uncached pass cannot know (see nn.rope); the recorded answers test them.
+@pytest.mark.parametrize("family", ["qwen2", "qwen3_moe", "gpt_oss"])
 def test_cached_decoding_equals_the_uncached_model(family):
     model, _ = tiny_parts(family)
-    limit = model.decoder.rope.length_limit
     with tiny_engine(family) as engine:
         inputs = engine.prepare(ask("Hi", picture(seed=5), max_tiles=1))
         response = engine.generate([inputs], GREEDY)[0]
-    if limit is not None and len(inputs.input_ids) + GREEDY.max_new_tokens > limit:
-        pytest.skip("past its limit the rotation depends on what is the prompt, see nn.rope")
     ids = inputs.input_ids.tolist()
     with torch.inference_mode():
         for token in response.token_ids:
