@@ -15,6 +15,7 @@ from internvl.checkpoint.registry import CHAT_MODELS, architecture_names, text_f
 from internvl.checkpoint.shards import read_json
 from internvl.checkpoint.side_note import apply_note
 from internvl.config.model import (
+    HF_TEMPLATE,
     ModelConfig,
     MoEConfig,
     ProjectorConfig,
@@ -164,7 +165,7 @@ def _hf_config(top: Section, directory: Path) -> ModelConfig:
         dynamic_tiling=True,
         use_thumbnail=True,
         select_layer=top.get("vision_feature_layer", -1),
-        template="internvl_hf",
+        template=HF_TEMPLATE,
         layout="hf",
     )
     stated = top.get("image_seq_length")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from internvl.checkpoint.side_note import NOTE_KEY, note_of
-from internvl.config.model import Layout, ModelConfig, RopeConfig, TextConfig, VisionConfig
+from internvl.config.model import HF_TEMPLATE, Layout, ModelConfig, RopeConfig, TextConfig, VisionConfig
 from internvl.errors import CheckpointError
 
 #: LLM family -> (class name, model_type) in GitHub-layout files.
@@ -25,8 +25,6 @@ _GITHUB_NAMES = {
     "phi3": ("Phi3ForCausalLM", "phi3"),
     "gpt_oss": ("GptOssForCausalLM", "gpt_oss"),
 }
-#: Upstream's code knows only its own templates; the nearest ones, which add a default system message.
-_UPSTREAM_TEMPLATE = {"hf": "internvl2_5", "internvl_hf": "internvl2_5", "hf-gpt_oss": "internvl3_5_gpt_oss"}
 _LAYER_TYPES = {"full": "full_attention", "sliding": "sliding_attention"}
 
 
@@ -108,7 +106,7 @@ def _github(config: ModelConfig, ids: TokenIds, dtype: str) -> dict[str, Any]:
     return {
         "architectures": ["InternVLChatModel"],
         "model_type": "internvl_chat",
-        "template": _UPSTREAM_TEMPLATE.get(config.template, config.template),
+        "template": _upstream_template(config),
         "force_image_size": config.image_size,
         "dynamic_image_size": config.dynamic_tiling,
         "min_dynamic_patch": config.min_tiles,
@@ -140,6 +138,13 @@ def _github(config: ModelConfig, ids: TokenIds, dtype: str) -> dict[str, Any]:
         "llm_config": llm,
         NOTE_KEY: note_of(config, "github"),
     }
+
+
+def _upstream_template(config: ModelConfig) -> str:
+    """Upstream's code knows only its own templates: the nearest one, which adds a default system message."""
+    if config.template != HF_TEMPLATE:
+        return config.template
+    return "internvl3_5_gpt_oss" if config.text.family == "gpt_oss" else "internvl2_5"
 
 
 def _transformers(config: ModelConfig, ids: TokenIds, dtype: str) -> dict[str, Any]:

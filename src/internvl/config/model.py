@@ -15,6 +15,9 @@ TextFamily = Literal["llama", "internlm2", "internlm3", "qwen2", "qwen3", "qwen3
 RopeKind = Literal["default", "linear", "dynamic", "longrope", "yarn", "llama3"]
 Layout = Literal["github", "hf"]
 
+#: Template of a checkpoint in transformers' layout that names none: its own form, without default system message.
+HF_TEMPLATE = "internvl_hf"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VisionConfig:

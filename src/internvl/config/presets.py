@@ -15,6 +15,7 @@ from typing import Literal
 
 from internvl.config.backbones import BACKBONES
 from internvl.config.model import (
+    HF_TEMPLATE,
     ContrastiveConfig,
     ModelConfig,
     MoEConfig,
@@ -238,7 +239,9 @@ def _chat_presets() -> list[Preset]:
                 vision_name=vision_name,
                 vision=config.vision,
                 backbone=backbone,
-                config=replace(config, layout="hf" if variant.lower() == "-hf" else "github"),
+                config=replace(config, layout="hf", template=HF_TEMPLATE)
+                if variant.lower() == "-hf"
+                else config,
                 context_length=release.context_length,
                 licence=_OTHER_LICENCES.get(base, release.licence),
                 unsupported=_FLASH if variant == "-Flash" else "",

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from internvl.config import ModelConfig
+from internvl.config.model import HF_TEMPLATE, ModelConfig
 from internvl.errors import ConfigError, RequestError
 from internvl.preprocess.messages import Picture, Role, Turn, nearest, place_pictures
 from internvl.preprocess.tokenizer import Segment
@@ -31,9 +31,6 @@ GPT_OSS_SYSTEM = (
     "Current date: 2025-08-06\n\nReasoning: low\n\n"
     "# Valid channels: final. Channel must be included for every message."
 )
-
-HF_TEMPLATE = "internvl_hf"
-"""transformers' chat template; `checkpoint.hf_config` names it where a config.json names none."""
 
 
 class Frame(NamedTuple):

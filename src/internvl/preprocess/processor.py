@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from internvl.config import ModelConfig
+from internvl.config.model import HF_TEMPLATE, ModelConfig
 from internvl.errors import CheckpointError, MediaError, RequestError
 from internvl.media.image import open_image
 from internvl.media.limits import DEFAULT_LIMITS, DEFAULT_POLICY, AddressPolicy, MediaLimits
 from internvl.preprocess import tiling
-from internvl.preprocess.chat_template import HF_TEMPLATE, ChatTemplate, find_template, template_of
+from internvl.preprocess.chat_template import ChatTemplate, find_template, template_of
 from internvl.preprocess.messages import Picture, Role, Turn, check_tiles, parse_messages
 from internvl.preprocess.tile_policy import TilePolicy, choose_grid
 from internvl.preprocess.tokenizer import GROUNDING_TOKENS, Segment, Tokenizer
