@@ -1,0 +1,129 @@
+"""Fonts of this machine, some families held out for measuring.
+
+Debian: apt-get install fonts-noto-core fonts-liberation fonts-dejavu fonts-lato fonts-open-sans ... (docs/nano.md
+lists the packages). Families are recognised by the beginning of the file name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from PIL import ImageFont
+
+from internvl.errors import ConfigError
+
+FONT_DIRECTORIES = (Path("/usr/share/fonts"), Path("/usr/local/share/fonts"))
+TRAINED_FAMILIES = tuple(
+    [
+        "DejaVuSans",
+        "DejaVuSerif",
+        "DejaVuSansMono",
+        "LiberationSans",
+        "LiberationSerif",
+        "LiberationMono",
+        "NotoSans-",
+        "NotoSerif-",
+        "NotoSansMono",
+        "NotoSansDisplay-",
+        "NotoSerifDisplay-",
+        "Lato",
+        "OpenSans",
+        "Roboto",
+        "Inter-",
+        "Cantarell",
+        "Comfortaa",
+        "Quicksand",
+        "EBGaramond",
+        "LinLibertine",
+        "Carlito",
+        "Caladea",
+        "FreeSans",
+        "FreeSerif",
+        "FreeMono",
+        "FiraCode",
+        "JetBrainsMono",
+        "Inconsolata",
+        "Karla",
+        "Dosis",
+        "OldStandard",
+        "Courier",
+        "B612",
+        "Andika",
+        "CharisSIL",
+        "ComicNeue",
+        "PTC",
+        "PTF",
+        "PTM",
+        "PTN",
+        "PTS",
+        "PTZ",
+        "LeagueSpartan",
+        "Manrope",
+        "Vollkorn",
+        "Junction",
+        "NimbusSans",
+        "NimbusRoman",
+        "C059",
+        "P052",
+        "URWGothic",
+        "URWBookman",
+    ]
+)
+HELD_OUT_FAMILIES = ("Cabin", "Sora", "Gentium", "Hack", "Play", "Go-", "Go-Bold", "Go-Medium")
+"""Never trained on: reading is measured with these."""
+SKIPPED_STYLES = (
+    "thin",
+    "hairline",
+    "extralight",
+    "ultralight",
+    "smallcaps",
+    "variable",
+    "symbol",
+    "math",
+    "tamil",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FontBook:
+    """Paths of the usable font files, sorted."""
+
+    trained: tuple[str, ...]
+    held_out: tuple[str, ...]
+
+
+@lru_cache(maxsize=1)
+def find_fonts() -> FontBook:
+    """Look through the system's font directories.
+
+    Raises:
+        ConfigError: There are not enough fonts to draw with.
+    """
+    files = sorted(
+        path
+        for directory in FONT_DIRECTORIES
+        for path in directory.rglob("*")
+        if path.suffix.lower() in (".ttf", ".otf")
+        and not any(style in path.stem.lower() for style in SKIPPED_STYLES)
+    )
+    held_out = tuple(str(path) for path in files if path.stem.startswith(HELD_OUT_FAMILIES))
+    trained = tuple(
+        str(path)
+        for path in files
+        if path.stem.startswith(TRAINED_FAMILIES) and not path.stem.startswith(HELD_OUT_FAMILIES)
+    )
+    if not trained:
+        places = ", ".join(str(directory) for directory in FONT_DIRECTORIES)
+        raise ConfigError(
+            f"no fonts found under {places}. Install some: apt-get install fonts-dejavu fonts-liberation "
+            "fonts-noto-core (docs/nano.md has the full list)"
+        )
+    return FontBook(trained=trained, held_out=held_out or trained)
+
+
+@lru_cache(maxsize=512)
+def load_font(path: str, size: int) -> ImageFont.FreeTypeFont:
+    """Open a font at a size in pixels; basic layout, so that every machine places glyphs alike."""
+    return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)
