@@ -106,8 +106,9 @@ def command(
     from internvl.cli.chat_session import Conversation
     from internvl.media.image import load_image
 
+    one_shot = bool(asked.question) and not interactive
     # Before the model: a name that is wrong should not cost the wait.
-    pictures = [load_image(name) for name in asked.pictures]
+    pictures = [load_image(name) for name in asked.pictures] if one_shot else []
     with open_pipeline(model, options) as pipe:
         conversation = Conversation(
             pipe.session,
@@ -117,7 +118,7 @@ def command(
             language=language,
             fit_answer=max_new_tokens is None,
         )
-        if asked.question and not interactive:
+        if one_shot:
             conversation.ask(asked.question, pictures)
         else:
             conversation.run(asked.pictures, asked.question, multiline=multiline)

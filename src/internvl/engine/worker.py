@@ -34,7 +34,8 @@ class Worker:
         self._runner = runner
         self._scheduler = scheduler
         self._inbox: queue.SimpleQueue[Sequence[Generation] | None] = queue.SimpleQueue()
-        self._lock = threading.Lock()
+        # Reentrant, as the garbage collector may close an engine from anywhere, this thread included.
+        self._lock = threading.RLock()
         self._closed = False
         self._num_open = 0
         self._thread: threading.Thread | None = None
@@ -64,7 +65,8 @@ class Worker:
             return
         if first:
             self._inbox.put(None)
-        thread.join()
+        if thread is not threading.current_thread():
+            thread.join()
 
     # -- below: the thread
 
