@@ -100,7 +100,10 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(checkpoint):
     terminal.type("\x03")
     terminal.expect("(stopped)")
     terminal.expect(">>> ")
-    terminal.type("half a line\x03")
+    terminal.type("half a line")
+    terminal.expect("half a line")  # the echo: now it waits for keys, and not a moment before
+    time.sleep(0.5)
+    terminal.type("\x03")
     terminal.expect("/exit or Ctrl-D leaves")
     terminal.expect(">>> ")
     terminal.type("/help\n")
