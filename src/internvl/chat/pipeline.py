@@ -97,7 +97,8 @@ def pipeline(
     processor.limits, processor.policy = media_limits or DEFAULT_LIMITS, policy
     model = load_model(
         path_or_id,
-        dtype=config.dtype,  # type: ignore[arg-type]  # EngineConfig has checked the name
+        # "fast" reads bfloat16 files as float32 on CPUs without bfloat16 kernels, if memory holds that
+        dtype="fast" if config.dtype == "auto" else config.dtype,  # type: ignore[arg-type]  # EngineConfig checked it
         device=_device(config.device),
         revision=config.revision,
         attention=config.attention,  # type: ignore[arg-type]  # load_model checks it

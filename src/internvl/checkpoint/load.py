@@ -29,6 +29,7 @@ from internvl.models.decoder import set_attention
 from internvl.models.internvl import InternVLModel
 from internvl.models.vit import InternViT
 from internvl.nn.attention import AttentionKind
+from internvl.nn.device import free_bytes, has_fast_kernels
 
 if TYPE_CHECKING:
     from internvl.preprocess.processor import Processor
@@ -54,8 +55,8 @@ def load_model(
 
     `path_or_id`: a directory in any layout, a hub id, or "nano". `dtype` "auto" keeps the files' dtype, "fast" does
     so where the device has kernels for it and takes float32 where it has none (CPUs without AVX-512: bfloat16 is 8 x
-    slower there). `attention` "flash" uses the flash-attn package. Raises CheckpointError when the files do not make
-    up the model.
+    slower there) and memory holds it. `attention` "flash" uses the flash-attn package. Raises CheckpointError when
+    the files do not make up the model.
     """
     directory = resolve_directory(path_or_id, revision)
     config = read_model_config(directory)
@@ -197,7 +198,7 @@ def resolve_dtype(
     names: StoredNames,
     device: torch.device = torch.device("cpu"),  # noqa: B008
 ) -> torch.dtype:
-    """The dtype to load in; "auto" is the one that holds most of the stored numbers."""
+    """The dtype to load in; "auto" is the one that holds most of the stored numbers; "fast" as in `load_model`."""
     if isinstance(dtype, torch.dtype):
         return dtype
     if dtype not in ("auto", "fast"):
@@ -210,18 +211,12 @@ def resolve_dtype(
         info = shards.infos[names.stored[name]]
         sizes[info.dtype] = sizes.get(info.dtype, 0) + info.size_bytes
     stored = max(sizes, key=lambda key: sizes[key])
-    return stored if dtype == "auto" or has_fast_kernels(stored, device) else torch.float32
-
-
-def has_fast_kernels(dtype: torch.dtype, device: torch.device) -> bool:
-    """Whether matrix products in this dtype run at full speed on this device."""
-    if device.type != "cpu" or dtype == torch.float32:
-        return True
-    # oneDNN's own answer; torch has no public name for it. Builds without oneDNN lack the question too.
-    name = {torch.bfloat16: "_is_mkldnn_bf16_supported", torch.float16: "_is_mkldnn_fp16_supported"}.get(
-        dtype
-    )
-    return name is not None and hasattr(torch.ops.mkldnn, name) and bool(getattr(torch.ops.mkldnn, name)())
+    if dtype == "auto" or has_fast_kernels(stored, device):
+        return stored
+    # float32 doubles a half-precision file: only where that leaves room for the work itself
+    free = free_bytes(device)
+    fits = free is None or 2 * sum(sizes.values()) < 0.7 * free
+    return torch.float32 if fits else stored
 
 
 def _as_it_lies(

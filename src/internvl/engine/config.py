@@ -49,7 +49,8 @@ class EngineConfig:
     vision_cache_bytes: int = 512 * 2**20
     """Image embeddings kept for pictures that may come again; 0 = none."""
     dtype: str = "auto"
-    """Precision of the weights: "auto", "float32", "bfloat16" or "float16", as `load_model` takes it."""
+    """Precision of the weights: "float32", "bfloat16", "float16", or "auto": the files', but float32 on CPUs that have
+    no kernels for half precision, if memory holds it."""
     device: str = "auto"
     """"cpu", "cuda", "cuda:1"; "auto" = the first GPU if there is one."""
     attention: str = "sdpa"

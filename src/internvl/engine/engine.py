@@ -22,7 +22,7 @@ from typing import Self
 from internvl.engine.answer import Answer, StopRules
 from internvl.engine.config import EngineConfig, session_length
 from internvl.engine.context import check_context, room_for_answer
-from internvl.engine.memory import fitting_rows, free_bytes
+from internvl.engine.memory import fitting_rows
 from internvl.engine.request import Generation, Request, content_keys
 from internvl.engine.runner import Runner
 from internvl.engine.sampler import Sampler
@@ -30,6 +30,7 @@ from internvl.engine.scheduler import Scheduler
 from internvl.engine.worker import Worker
 from internvl.errors import CapacityError, InternVLError, RequestError
 from internvl.models.internvl import InternVLModel
+from internvl.nn.device import free_bytes
 from internvl.preprocess.processor import Processor, TileLimits
 from internvl.types import GenerationConfig, Message, ModelInputs, Response
 

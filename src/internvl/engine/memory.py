@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 import torch
 
@@ -13,19 +12,6 @@ from internvl.engine.config import EngineConfig
 from internvl.errors import CapacityError
 
 logger = logging.getLogger(__name__)
-
-
-def free_bytes(device: torch.device) -> int | None:
-    """Return the memory that can still be had on this device; None where nobody says."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    meminfo = Path("/proc/meminfo")
-    if device.type != "cpu" or not meminfo.is_file():
-        return None
-    for line in meminfo.read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return None
 
 
 def fitting_rows(

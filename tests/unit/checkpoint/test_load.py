@@ -11,10 +11,11 @@ from safetensors.torch import save_file
 from fakes import FAMILIES, IMAGE_TOKEN_ID, tiny_model, tiny_model_config
 from internvl.checkpoint.adapters import unwrap_names
 from internvl.checkpoint.key_maps import detect_key_style, links
-from internvl.checkpoint.load import fill, has_fast_kernels, load_model, parameter_shapes
+from internvl.checkpoint.load import fill, load_model, parameter_shapes
 from internvl.checkpoint.shards import Shards, open_shards
 from internvl.errors import CheckpointError, ConfigError
 from internvl.models.internvl import InternVLModel
+from internvl.nn.device import has_fast_kernels
 
 STYLES = ("github", "hf", "hf_legacy")
 

@@ -8,8 +8,9 @@ from internvl.config.memory import kv_bytes_per_token
 from internvl.engine.config import EngineConfig
 from internvl.engine.context import check_context, room_for_answer
 from internvl.engine.feature_cache import FeatureCache
-from internvl.engine.memory import fitting_rows, free_bytes
+from internvl.engine.memory import fitting_rows
 from internvl.errors import CapacityError, ContextLengthError
+from internvl.nn.device import free_bytes
 from internvl.types import MediaUsage, TileGrid
 
 
