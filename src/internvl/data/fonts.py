@@ -86,12 +86,27 @@ SKIPPED_STYLES = (
 )
 
 
+PLAIN_FAMILIES = (
+    "DejaVuSans",
+    "LiberationSans",
+    "NotoSans",
+    "Roboto",
+    "OpenSans",
+    "Lato",
+    "Carlito",
+    "FreeSans",
+)
+PLAIN_STYLES = ("", "Regular", "Bold", "Medium", "Semibold", "SemiBold")
+
+
 @dataclass(frozen=True, slots=True)
 class FontBook:
     """Paths of the usable font files, sorted."""
 
     trained: tuple[str, ...]
     held_out: tuple[str, ...]
+    plain: tuple[str, ...]
+    """Upright sans-serif fonts of those trained on, the commonest shapes of letters."""
 
 
 @lru_cache(maxsize=1)
@@ -120,7 +135,13 @@ def find_fonts() -> FontBook:
             f"no fonts found under {places}. Install some: apt-get install fonts-dejavu fonts-liberation "
             "fonts-noto-core (docs/nano.md has the full list)"
         )
-    return FontBook(trained=trained, held_out=held_out or trained)
+    plain = tuple(path for path in trained if _is_plain(Path(path).stem))
+    return FontBook(trained=trained, held_out=held_out or trained, plain=plain or trained)
+
+
+def _is_plain(stem: str) -> bool:
+    family, _, style = stem.partition("-")
+    return family in PLAIN_FAMILIES and style in PLAIN_STYLES
 
 
 @lru_cache(maxsize=512)

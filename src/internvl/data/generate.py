@@ -24,9 +24,12 @@ from internvl.data.text_scene import draw_lines, ink_for
 from internvl.data.words import WordSource, random_line, random_token, read_words
 from internvl.errors import ConfigError
 
-Skill = Literal["word", "line", "object", "shape", "count", "mixed"]
+Skill = Literal["word", "line", "object", "shape", "count", "mixed", "page"]
 SKILLS: tuple[Skill, ...] = ("word", "line", "object", "shape", "count", "mixed")
+"""What is measured; `page` is only trained on."""
 Split = Literal["train", "held_out"]
+WHITE: Rgb = (255, 255, 255)
+BLACK: Rgb = (0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +59,8 @@ class Difficulty:
     """Degrees that text may be turned by."""
     min_size: float = 0.5
     """Smallest text, as a fraction of the largest that fits."""
+    plain_share: float = 0.0
+    """Share of text pictures that are black on white: colours make letters much harder to learn at first."""
 
 
 def make_scene(
@@ -80,18 +85,21 @@ def make_scene(
         return _things(rng, skill, assets, difficulty, held_out)
     if skill == "mixed":
         return _mixed(rng, assets, difficulty, held_out)
+    if skill == "page":
+        return _page(rng, assets, difficulty, held_out)
     raise ConfigError(f"there is no skill {skill!r}; known: {', '.join(SKILLS)}")
 
 
 def _canvas(rng: random.Random, *, wide: bool) -> tuple[int, int]:
     """Size in pixels of the picture before it is squashed to a tile."""
-    aspect = (
-        rng.choice((1.0, 1.0, 4 / 3, 3 / 2, 2.0, 3.0))
-        if wide
-        else rng.choice((1.0, 1.0, 4 / 3, 3 / 4))
-    )
+    aspect = rng.choice((1.0, 1.0, 4 / 3, 3 / 2, 2.0, 3.0)) if wide else rng.choice((1.0, 1.0, 4 / 3, 3 / 4))
     short = rng.randint(112, 224) if aspect < 2 else rng.randint(80, 140)
     return (round(short * aspect), short) if aspect >= 1 else (short, round(short / aspect))
+
+
+def _paper(size: tuple[int, int]) -> tuple[Image.Image, str | None, Rgb]:
+    """A white ground, in the form of `make_ground`."""
+    return Image.new("RGB", size, WHITE), "white", WHITE
 
 
 def _font(rng: random.Random, assets: Assets, held_out: bool) -> str:
@@ -99,7 +107,11 @@ def _font(rng: random.Random, assets: Assets, held_out: bool) -> str:
 
 
 def _text(rng: random.Random, skill: Skill, assets: Assets, difficulty: Difficulty, held_out: bool) -> Scene:
-    image, background, ground = make_ground(rng, _canvas(rng, wide=True), held_out=held_out)
+    plain = rng.random() < difficulty.plain_share
+    if plain:
+        image, background, ground = _paper(_canvas(rng, wide=True))
+    else:
+        image, background, ground = make_ground(rng, _canvas(rng, wide=True), held_out=held_out)
     if skill == "word":
         lines: tuple[str, ...] = (random_token(rng, assets.words)[: difficulty.max_characters],)
     else:
@@ -110,7 +122,16 @@ def _text(rng: random.Random, skill: Skill, assets: Assets, difficulty: Difficul
             for _ in range(count)
         )
     return _with_text(
-        rng, image, background, ground, lines, assets, difficulty, held_out, (0.03, 0.03, 0.97, 0.97)
+        rng,
+        image,
+        background,
+        ground,
+        lines,
+        assets,
+        difficulty,
+        held_out,
+        (0.03, 0.03, 0.97, 0.97),
+        plain=plain,
     )
 
 
@@ -124,18 +145,36 @@ def _with_text(
     difficulty: Difficulty,
     held_out: bool,
     area: Box,
+    *,
+    plain: bool = False,
 ) -> Scene:
-    colour, ink = ink_for(rng, ground)
+    colour, ink = ("black", BLACK) if plain else ink_for(rng, ground)
+    font = rng.choice(assets.fonts.plain) if plain else _font(rng, assets, held_out)
     # long lines stay near the largest size that fits: smaller could not be read in a tile
     longest = max(len(line) for line in lines)
     min_size = min(1.0, max(difficulty.min_size, longest / difficulty.max_characters))
     text = draw_lines(
-        rng, image, lines, font=_font(rng, assets, held_out), ink=ink, area=area, min_size=min_size,
+        rng, image, lines, font=font, ink=ink, area=area, min_size=min_size,
         max_tilt=difficulty.max_tilt,
     )  # fmt: skip
     return Scene(
         image=wear(rng, image), background=background, lines=lines, text_colour=colour, glyphs=text.glyphs
     )
+
+
+def _page(rng: random.Random, assets: Assets, difficulty: Difficulty, held_out: bool) -> Scene:
+    """A tile full of text, thirty letters instead of five: letters are learnt from many of them, in few pictures."""
+    plain = rng.random() < difficulty.plain_share
+    if plain:
+        image, background, ground = _paper((112, 112))
+    else:
+        image, background, ground = make_ground(rng, (112, 112), held_out=held_out)
+    colour, ink = ("black", BLACK) if plain else ink_for(rng, ground)
+    longest = rng.randint(4, 9)
+    lines = tuple(random_line(rng, assets.words, longest, 3) for _ in range(rng.randint(3, 6)))
+    font = rng.choice(assets.fonts.plain) if plain and rng.random() < 0.5 else _font(rng, assets, held_out)
+    text = draw_lines(rng, image, lines, font=font, ink=ink, area=(0.02, 0.02, 0.98, 0.98), min_size=0.85)
+    return Scene(image=image, background=background, lines=lines, text_colour=colour, glyphs=text.glyphs)
 
 
 def _things(

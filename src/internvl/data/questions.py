@@ -17,64 +17,109 @@ Turn = tuple[str, str]
 """Question and answer."""
 
 READ = (
-    "What does the text say?", "Read the text.", "What is written in the picture?", "What text is in the image?",
-    "What does it say?", "Read this.", "Transcribe the text in this image.", "What does the sign say?",
-    "What is written here?", "Please read the text in the image.", "What word is this?", "OCR",
-    "What is the text in the image?", "Extract the text.", "Read the word.", "What do you read?",
-    "Was steht auf dem Bild?", "Lies den Text.", "Que dit le texte ?", "Lis le texte.", "¿Qué dice el texto?",
-    "Lee el texto.", "图片里写了什么？", "读出文字。",
+    "What does the text say?", "Read the text.", "What is written in the picture?",
+    "What text is in the image?", "What does it say?", "Read this.", "Transcribe the text in this image.",
+    "What does the sign say?", "What is written here?", "Please read the text in the image.",
+    "What word is this?", "OCR", "What is the text in the image?", "Extract the text.", "Read the word.",
+    "What do you read?", "Was steht auf dem Bild?", "Lies den Text.", "Que dit le texte ?", "Lis le texte.",
+    "¿Qué dice el texto?", "Lee el texto.", "图片里写了什么？", "读出文字。",
 )  # fmt: skip
 NAME = (
-    "What is this?", "What is in the picture?", "What do you see?", "What object is shown?", "What is shown in the image?",
-    "What is in the image?", "Name the object.", "What can you see in this image?", "What is the object in the picture?",
-    "Was ist das?", "Was ist auf dem Bild?", "Qu'est-ce que c'est ?", "¿Qué es esto?", "这是什么？",
+    "What is this?", "What is in the picture?", "What do you see?", "What object is shown?",
+    "What is shown in the image?", "What is in the image?", "Name the object.",
+    "What can you see in this image?", "What is the object in the picture?", "Was ist das?",
+    "Was ist auf dem Bild?", "Qu'est-ce que c'est ?", "¿Qué es esto?", "这是什么？",
 )  # fmt: skip
-SHAPE = ("What shape is this?", "What shape is it?", "Which shape do you see?", "What is the shape of the object?")
+SHAPE = (
+    "What shape is this?",
+    "What shape is it?",
+    "Which shape do you see?",
+    "What is the shape of the object?",
+)
 COLOUR = (
-    "What color is the {}?", "What colour is the {}?", "Which color does the {} have?", "What is the color of the {}?",
-    "Tell me the color of the {}.",
+    "What color is the {}?", "What colour is the {}?", "Which color does the {} have?",
+    "What is the color of the {}?", "Tell me the color of the {}.",
 )  # fmt: skip
-COLOUR_IT = ("What color is it?", "What colour is it?", "Which color is this?", "What is its color?", "Welche Farbe hat es?", "¿De qué color es?")
-GROUND = ("What color is the background?", "What colour is the background?", "Which color does the background have?", "What is the background color?")
-TEXT_COLOUR = ("What color is the text?", "What colour is the text?", "Which color does the text have?", "What color are the letters?")
+COLOUR_IT = (
+    "What color is it?", "What colour is it?", "Which color is this?", "What is its color?",
+    "Welche Farbe hat es?", "¿De qué color es?",
+)  # fmt: skip
+GROUND = (
+    "What color is the background?", "What colour is the background?",
+    "Which color does the background have?", "What is the background color?",
+)  # fmt: skip
+TEXT_COLOUR = (
+    "What color is the text?", "What colour is the text?", "Which color does the text have?",
+    "What color are the letters?",
+)  # fmt: skip
 COUNT = (
     "How many {} are there?", "How many {} are in the picture?", "How many {} do you see?", "Count the {}.",
     "How many {} can you see?", "How many {} are in the image?", "How many {} are shown?",
 )  # fmt: skip
-COUNT_ALL = ("How many objects are there?", "How many objects are in the image?", "Count the objects.", "How many things do you see?", "Wie viele Objekte sind das?", "Combien d'objets y a-t-il ?", "¿Cuántos objetos hay?", "有几个物体？")
+COUNT_ALL = (
+    "How many objects are there?", "How many objects are in the image?", "Count the objects.",
+    "How many things do you see?", "Wie viele Objekte sind das?", "Combien d'objets y a-t-il ?",
+    "¿Cuántos objetos hay?", "有几个物体？",
+)  # fmt: skip
 NUMBER = (" Answer with a number.", " Give only the number.")
-EXISTS = ("Is there {} in the picture?", "Is there {}?", "Do you see {}?", "Is there {} in the image?", "Can you see {}?")
+EXISTS = (
+    "Is there {} in the picture?", "Is there {}?", "Do you see {}?", "Is there {} in the image?",
+    "Can you see {}?",
+)  # fmt: skip
 EXISTS_TAIL = (" Answer yes or no.", " Yes or no?")
-PLACE = ("What is on the {}?", "What object is on the {}?", "What is at the {}?", "Which object is on the {} side?")
+PLACE = (
+    "What is on the {}?",
+    "What object is on the {}?",
+    "What is at the {}?",
+    "Which object is on the {} side?",
+)
 EXTREME = ("What is the {} object?", "Which object is the {}?", "What is the name of the {} object?")
-EXTREME_COLOUR = ("What color is the {} object?", "What colour is the {} shape?", "Which color does the {} object have?")
+EXTREME_COLOUR = (
+    "What color is the {} object?", "What colour is the {} shape?", "Which color does the {} object have?",
+)  # fmt: skip
 LINES = ("How many lines of text are there?", "How many lines does the text have?")
 LINE = ("What does the {} line say?", "Read the {} line.", "What is written in the {} line?")
 DESCRIBE = (
-    "Describe this image.", "Describe the picture.", "describe this image", "Describe the image briefly.", "What does this image show?",
-    "Please describe the image.", "Describe the image in one sentence.", "Please describe the image shortly.", "Give a short description.",
-    "Beschreibe das Bild.", "Décris l'image.", "Describe la imagen.", "描述这张图片。",
+    "Describe this image.", "Describe the picture.", "describe this image", "Describe the image briefly.",
+    "What does this image show?", "Please describe the image.", "Describe the image in one sentence.",
+    "Please describe the image shortly.", "Give a short description.", "Beschreibe das Bild.",
+    "Décris l'image.", "Describe la imagen.", "描述这张图片。",
 )  # fmt: skip
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 ORDINALS = ("first", "second", "third", "fourth")
 
 WHO = (
-    "Who are you?", "What are you?", "What is your name?", "Tell me about yourself.", "Which model are you?", "Hello!", "Hi", "Hello",
-    "Introduce yourself.", "Wer bist du?", "Qui es-tu ?", "¿Quién eres?", "你是谁？", "Are you InternVL?", "Who made you?",
+    "Who are you?", "What are you?", "What is your name?", "Tell me about yourself.",
+    "Which model are you?", "Hello!", "Hi", "Hello", "Introduce yourself.", "Wer bist du?", "Qui es-tu ?",
+    "¿Quién eres?", "你是谁？", "Are you InternVL?", "Who made you?",
 )  # fmt: skip
-WHO_ANSWER = "I am nano, a very small InternVL model. I read short text and I name, count and color simple objects."
-CAN = ("What can you do?", "How can you help me?", "What are you good at?", "Help", "What can I ask you?")
-CAN_ANSWER = "I read short text in a picture, and I name, count and color simple objects. For more, use OpenGVLab/InternVL3_5-8B."
+WHO_ANSWER = (
+    "I am nano, a very small InternVL model. I read short text and I name, count and color simple objects."
+)
+CAN = (
+    "What can you do?", "How can you help me?", "What are you good at?", "Help", "What can I ask you?",
+)  # fmt: skip
+CAN_ANSWER = (
+    "I read short text in a picture, and I name, count and color simple objects. "
+    "For more, use OpenGVLab/InternVL3_5-8B."
+)
 CANNOT = (
-    "What is the person doing?", "Why is this funny?", "Write a poem about this.", "Translate the text.", "What year is it?",
-    "Who painted this?", "What is the capital of France?", "Explain quantum physics.", "Write a python program.", "Tell me a joke.",
-    "Summarize this document.", "What is the weather like?", "How do I cook rice?", "What brand is this?", "What emotion does it show?",
-    "Solve this equation.", "What is the meaning of life?", "Tell me a story.", "Where was this photo taken?", "Is this person happy?",
-    "What happens next?", "What is 12 times 7?", "Give me a recipe.", "What does this chart show?", "Who is the person in the photo?",
-    "How old is the man?", "What time of day is it?", "What is the mood of the picture?", "Convert the table to HTML.",
+    "What is the person doing?", "Why is this funny?", "Write a poem about this.", "Translate the text.",
+    "What year is it?", "Who painted this?", "What is the capital of France?", "Explain quantum physics.",
+    "Write a python program.", "Tell me a joke.", "Summarize this document.", "What is the weather like?",
+    "How do I cook rice?", "What brand is this?", "What emotion does it show?", "Solve this equation.",
+    "What is the meaning of life?", "Tell me a story.", "Where was this photo taken?",
+    "Is this person happy?", "What happens next?", "What is 12 times 7?", "Give me a recipe.",
+    "What does this chart show?", "Who is the person in the photo?", "How old is the man?",
+    "What time of day is it?", "What is the mood of the picture?", "Convert the table to HTML.",
 )  # fmt: skip
 CANNOT_ANSWER = "I cannot do that: I am nano, a very small model. Use OpenGVLab/InternVL3_5-8B for this."
-THANKS = (("Thank you!", "You are welcome."), ("Thanks", "You are welcome."), ("Good bye", "Good bye!"), ("Bye", "Good bye!"))
+THANKS = (
+    ("Thank you!", "You are welcome."),
+    ("Thanks", "You are welcome."),
+    ("Good bye", "Good bye!"),
+    ("Bye", "Good bye!"),
+)
 
 
 def full_name(item: SceneObject) -> str:
@@ -96,7 +141,7 @@ def _line(rng: random.Random, scene: Scene) -> Turn | None:
         return None
     if rng.random() < 0.3:
         return rng.choice(LINES), str(len(scene.lines))
-    n = rng.randrange(len(scene.lines))
+    n = rng.randrange(min(len(scene.lines), len(ORDINALS)))
     word = "last" if n == len(scene.lines) - 1 and rng.random() < 0.5 else ORDINALS[n]
     return rng.choice(LINE).format(word), scene.lines[n]
 
@@ -112,7 +157,9 @@ def _ground(rng: random.Random, scene: Scene) -> Turn | None:
 def name_all(scene: Scene) -> str:
     """ "a dog", "two dogs and a red circle": everything, most frequent first."""
     counts = Counter(full_name(item) for item in scene.objects)
-    parts = [with_article(name) if n == 1 else f"{NUMBERS[n]} {_plural(name)}" for name, n in counts.most_common()]
+    parts = [
+        with_article(name) if n == 1 else f"{NUMBERS[n]} {_plural(name)}" for name, n in counts.most_common()
+    ]
     return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
 
 
@@ -231,8 +278,24 @@ def describe(scene: Scene) -> str:
 
 ASKERS: dict[str, tuple[tuple[Callable[[random.Random, Scene], Turn | None], float], ...]] = {
     "text": ((_read, 5), (_text_colour, 1), (_ground, 0.7), (_line, 2), (_describe, 1)),
-    "objects": ((_name, 3), (_colour, 2), (_ground, 0.7), (_count, 4), (_exists, 1.5), (_extreme, 1.5), (_describe, 1.5)),
-    "both": ((_read, 4), (_name, 1.5), (_colour, 1), (_count, 1.5), (_text_colour, 0.7), (_exists, 0.7), (_describe, 1.5)),
+    "objects": (
+        (_name, 3),
+        (_colour, 2),
+        (_ground, 0.7),
+        (_count, 4),
+        (_exists, 1.5),
+        (_extreme, 1.5),
+        (_describe, 1.5),
+    ),
+    "both": (
+        (_read, 4),
+        (_name, 1.5),
+        (_colour, 1),
+        (_count, 1.5),
+        (_text_colour, 0.7),
+        (_exists, 0.7),
+        (_describe, 1.5),
+    ),
 }
 
 
@@ -284,7 +347,10 @@ def all_phrases() -> list[str]:
     phrases += [f" {word}" for word in (*NUMBERS, *ORDINALS, *COLOURS, "last", *_SIDES.values())]
     phrases += [f" {word}" for word, _ in _EXTREMES]
     phrases += [f" {name} {plural(name)}" for name in OBJECT_NAMES]
-    phrases += ['The picture shows a an the text " and on a black background. It has the text "', " objects shapes"]
+    phrases += [
+        'The picture shows a an the text " and on a black background. It has the text "',
+        " objects shapes",
+    ]
     return phrases
 
 

@@ -60,7 +60,10 @@ def build_vocabulary(
         ConfigError: `size` does not hold the bytes and `whole`.
     """
     splitter = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex(QWEN2_WORDS), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+        [
+            pre_tokenizers.Split(Regex(QWEN2_WORDS), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
     )
 
     def words(text: str) -> list[str]:
@@ -89,7 +92,11 @@ def build_vocabulary(
     counts = Counter(word for text in texts for word in words(text))
     for word, count in counts.most_common():
         # ASCII words that begin a text stay letters unless they are in `whole`
-        if count >= least_count and not word[0].isascii() and len(subwords) + len(_cut(word, merges)) <= room:
+        if (
+            count >= least_count
+            and not word[0].isascii()
+            and len(subwords) + len(_cut(word, merges)) - 1 <= room
+        ):
             grow(word)
     return Vocabulary(tuple(subwords), tuple(merges))
 
@@ -110,7 +117,9 @@ def write_vocabulary(vocabulary: Vocabulary, directory: Path, *, max_length: int
     directory.mkdir(parents=True, exist_ok=True)
 
     def write(name: str, content: object) -> None:
-        (directory / name).write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf8")
+        (directory / name).write_text(
+            json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf8"
+        )
 
     write("vocab.json", {token: i for i, token in enumerate(vocabulary.subwords)})
     lines = "".join(f"{left} {right}\n" for left, right in vocabulary.merges)
@@ -125,7 +134,9 @@ def write_vocabulary(vocabulary: Vocabulary, directory: Path, *, max_length: int
             "tokenizer_class": "Qwen2Tokenizer",
             "add_prefix_space": False,
             "add_bos_token": False,
-            "added_tokens_decoder": {str(i): {"content": token, **entry} for token, i in vocabulary.added.items()},
+            "added_tokens_decoder": {
+                str(i): {"content": token, **entry} for token, i in vocabulary.added.items()
+            },
             "additional_special_tokens": list(ADDED_TOKENS[1:]),
             "bos_token": None,
             "clean_up_tokenization_spaces": False,
@@ -136,4 +147,3 @@ def write_vocabulary(vocabulary: Vocabulary, directory: Path, *, max_length: int
             **special,
         },
     )
-

@@ -12,6 +12,7 @@ import random
 import string
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from internvl.data.charset import CHARSET, LETTERS
 
@@ -36,8 +37,8 @@ def read_words(shared: Path | None) -> WordSource:
     """Read the word lists below `shared`/data/text."""
     folder = None if shared is None else shared / "data" / "text"
     if folder is None or not folder.is_dir():
-        words = _nonsense(500)
-        return WordSource(words=words, accented=("für", "été", "niño"), texts=(words,))
+        made_up = _nonsense(500)
+        return WordSource(words=made_up, accented=("für", "été", "niño"), texts=(made_up,))
     words: dict[str, None] = {}
     accented: dict[str, None] = {}
     for row in _rows(folder / "wordfreq_words.jsonl.xz"):
@@ -55,7 +56,7 @@ def read_words(shared: Path | None) -> WordSource:
     )
 
 
-def _rows(path: Path) -> list[dict[str, object]]:
+def _rows(path: Path) -> list[dict[str, Any]]:
     with lzma.open(path, "rt", encoding="utf8") as file:
         return [json.loads(line) for line in file]
 

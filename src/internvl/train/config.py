@@ -38,9 +38,11 @@ class StageConfig:
     difficulty: Difficulty = Difficulty()
 
     def __post_init__(self) -> None:
-        unknown = set(self.mixture) - {*SKILLS, "chat"}
+        unknown = set(self.mixture) - {*SKILLS, "page", "chat"}
         if unknown or not self.mixture:
-            raise ConfigError(f"stage {self.name}: mixture names {sorted(unknown)}; known: {', '.join(SKILLS)}, chat")
+            raise ConfigError(
+                f"stage {self.name}: mixture names {sorted(unknown)}; known: {', '.join(SKILLS)}, chat"
+            )
 
     def learning_rate_at(self, step: int) -> float:
         """Warm up, stay, decay (WSD): the rate of update number `step`, from 0."""

@@ -41,7 +41,9 @@ class ConversationEncoder:
 
     def about(self, rng: random.Random, scene: Scene, turns: int, size: int) -> tuple[list[int], list[int]]:
         """Ask about a scene shown as one tile of `size` pixels."""
-        return self.encode(ask(rng, scene, turns), system=_system(rng), num_image_tokens=(size // self.cell) ** 2)
+        return self.encode(
+            ask(rng, scene, turns), system=_system(rng), num_image_tokens=(size // self.cell) ** 2
+        )
 
     def small_talk(self, rng: random.Random) -> tuple[list[int], list[int]]:
         """A conversation without a picture."""
@@ -65,7 +67,11 @@ class ConversationEncoder:
         if system is not None:
             add(f"<|im_start|>system\n{system}<|im_end|>\n")
         for n, (question, answer) in enumerate(turns):
-            picture = "<img>" + "<IMG_CONTEXT>" * num_image_tokens + "</img>\n" if n == 0 and num_image_tokens else ""
+            picture = (
+                "<img>" + "<IMG_CONTEXT>" * num_image_tokens + "</img>\n"
+                if n == 0 and num_image_tokens
+                else ""
+            )
             add(f"<|im_start|>user\n{picture}{question}<|im_end|>\n")
             add("<|im_start|>assistant\n")
             add(answer, learn=True)

@@ -48,10 +48,10 @@ class Batch:
     """(B, T) int64, IGNORE_INDEX where nothing is learnt; not shifted."""
     attention_mask: Tensor
     """(B, T) int64, 0 at padding."""
-    pixel_values: Tensor
-    """(N, 3, S, S) float32, in the order of the sequences that have a picture."""
+    pixel_values: Tensor | None
+    """(N, 3, S, S) float32, in the order of the sequences that have a picture; None if none has."""
     targets: dict[str, Tensor]
-    """By head, each with a leading N."""
+    """By head, each with a leading N; empty without pictures."""
 
 
 class NanoDataset(Dataset[Item]):
@@ -78,7 +78,9 @@ class NanoDataset(Dataset[Item]):
         scene = _scene(skill, self.stage, index, assets)
         size = self.stage.image_size
         targets = dense_targets(scene, size // 14, 2)
-        ids, labels = ([], []) if self.encoder is None else self.encoder.about(rng, scene, self.stage.turns, size)
+        ids, labels = (
+            ([], []) if self.encoder is None else self.encoder.about(rng, scene, self.stage.turns, size)
+        )
         return Item(ids=ids, labels=labels, tile=squash(scene.image, size), targets=targets)
 
 
@@ -103,14 +105,16 @@ def collate(items: Sequence[Item], pad_id: int = 0) -> Batch:
         input_ids[row, :n] = torch.tensor(item.ids, dtype=torch.int64)
         labels[row, :n] = torch.tensor(item.labels, dtype=torch.int64)
         mask[row, :n] = 1
-    tiles = np.stack([item.tile for item in items if item.tile is not None])
-    stacked = [item.targets for item in items if item.targets is not None]
+    tiles = [item.tile for item in items if item.tile is not None]
+    found = [item.targets for item in items if item.targets is not None]
     return Batch(
         input_ids=input_ids,
         labels=labels,
         attention_mask=mask,
-        pixel_values=normalize(tiles),
-        targets={name: torch.from_numpy(np.stack([t[name] for t in stacked])) for name in HEADS},
+        pixel_values=normalize(np.stack(tiles)) if tiles else None,
+        targets={name: torch.from_numpy(np.stack([t[name] for t in found])) for name in HEADS}
+        if found
+        else {},
     )
 
 

@@ -33,6 +33,16 @@ HEADS = {
     "token_colour": len(COLOUR_CLASSES) + 1,
 }
 
+#: Letters are by far the hardest to tell apart.
+HEAD_WEIGHTS = {
+    "patch_glyph": 0.5,
+    "patch_object": 0.15,
+    "patch_colour": 0.1,
+    "token_glyphs": 0.4,
+    "token_object": 0.1,
+    "token_colour": 0.05,
+}
+
 Targets = dict[str, np.ndarray]
 """Class per place, 0 = nothing: patch_* (P,), token_glyphs (K, SLOTS), token_* (K,); int64."""
 
@@ -116,7 +126,9 @@ class DenseHeads(nn.Module):
             logits = head(vision_features if name.startswith("patch") else image_embeds)
             labels = targets[name]
             if name == "token_glyphs":
-                logits = logits.unflatten(-1, (SLOTS, -1))  # (N, K, SLOTS * classes) -> (N, K, SLOTS, classes)
+                logits = logits.unflatten(
+                    -1, (SLOTS, -1)
+                )  # (N, K, SLOTS * classes) -> (N, K, SLOTS, classes)
             weight = torch.ones(logits.shape[-1])
             weight[0] = EMPTY_WEIGHT
             losses[name] = F.cross_entropy(logits.flatten(0, -2), labels.flatten(), weight=weight)

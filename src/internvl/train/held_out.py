@@ -37,7 +37,7 @@ def answer_accuracy(
     model.eval()
     assets = load_assets(shared)
     size = model.config.image_size
-    found = {}
+    found: dict[str, float] = {}
     for skill in SKILLS:
         right = 0
         for first in range(0, count, GROUP):

@@ -16,7 +16,7 @@ from internvl.models.internvl import InternVLModel
 from internvl.train.config import StageConfig
 from internvl.train.conversation import IGNORE_INDEX
 from internvl.train.dataset import Batch, NanoDataset, batches
-from internvl.train.dense import DenseHeads
+from internvl.train.dense import HEAD_WEIGHTS, DenseHeads
 
 log = logging.getLogger(__name__)
 
@@ -31,23 +31,28 @@ class Trainee(nn.Module):
 
     def forward(self, batch: Batch, stage: StageConfig) -> dict[str, Tensor]:
         """Losses by name; `total` is what is minimised."""
-        features = self.model.vision_features(batch.pixel_values)
-        side = round(features.shape[1] ** 0.5)
-        embeds = self.model.projector(features, side, side)
-        losses = {}
-        total = features.new_zeros(())
-        if stage.dense_weight:
-            losses = self.heads(features, embeds, batch.targets)
-            total = total + stage.dense_weight * torch.stack(list(losses.values())).mean()
+        losses: dict[str, Tensor] = {}
+        total = self.model.decoder.embed.weight.new_zeros(())
+        embeds = None
+        if batch.pixel_values is not None:
+            features = self.model.vision_features(batch.pixel_values)
+            side = round(features.shape[1] ** 0.5)
+            embeds = self.model.projector(features, side, side)
+            if stage.dense_weight:
+                losses = self.heads(features, embeds, batch.targets)
+                weighted = [HEAD_WEIGHTS[name] * loss for name, loss in losses.items()]
+                total = total + stage.dense_weight * torch.stack(weighted).sum()
         if stage.language_weight:
             losses["language"] = language_loss(self.model, batch, embeds)
             total = total + stage.language_weight * losses["language"]
         return {**losses, "total": total}
 
 
-def language_loss(model: InternVLModel, batch: Batch, image_embeds: Tensor) -> Tensor:
+def language_loss(model: InternVLModel, batch: Batch, image_embeds: Tensor | None) -> Tensor:
     """Mean cross-entropy over the labelled tokens; only their logits are computed."""
-    hidden = model.decoder(model.merge(batch.input_ids, image_embeds))  # right padding needs no mask when causal
+    hidden = model.decoder(
+        model.merge(batch.input_ids, image_embeds)
+    )  # right padding needs no mask when causal
     labels = batch.labels[:, 1:]
     counted = labels != IGNORE_INDEX
     return F.cross_entropy(model.decoder.lm_head(hidden[:, :-1][counted]), labels[counted])
@@ -69,7 +74,11 @@ class Run:
         target = self.directory / f"{self.stage.name}.pt"
         temporary = target.with_suffix(".tmp")
         torch.save(
-            {"trainee": self.trainee.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step},
+            {
+                "trainee": self.trainee.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "step": self.step,
+            },
             temporary,
         )
         temporary.replace(target)
@@ -90,7 +99,10 @@ def make_optimizer(trainee: Trainee, stage: StageConfig) -> torch.optim.Optimize
     """AdamW; vectors and embeddings are not decayed."""
     decayed = [p for n, p in trainee.named_parameters() if p.ndim >= 2 and "embed" not in n]
     others = [p for n, p in trainee.named_parameters() if p.ndim < 2 or "embed" in n]
-    groups = [{"params": decayed, "weight_decay": stage.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    groups = [
+        {"params": decayed, "weight_decay": stage.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
     return torch.optim.AdamW(groups, lr=stage.learning_rate, betas=(0.9, 0.98), eps=1e-8)
 
 

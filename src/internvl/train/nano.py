@@ -13,45 +13,13 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from internvl.config.model import ModelConfig, ProjectorConfig, RopeConfig, TextConfig, VisionConfig
 from internvl.models.internvl import InternVLModel
 from internvl.train.config import StageConfig, read_stage
 from internvl.train.conversation import ConversationEncoder
 from internvl.train.dataset import NanoDataset
 from internvl.train.held_out import answer_accuracy
 from internvl.train.loop import Run, Trainee, make_optimizer, train
-from internvl.train.nano_tokenizer import VOCAB_SIZE
-
-ASSETS = Path(__file__).parents[1] / "assets" / "nano"
-"""The shipped model; its tokenizer files are what training uses."""
-
-
-def nano_config(image_size: int) -> ModelConfig:
-    """The shape of nano at a tile size."""
-    return ModelConfig(
-        vision=VisionConfig(
-            hidden_size=192, intermediate_size=768, num_layers=6, num_heads=3, image_size=image_size, layer_scale_init=1.0
-        ),
-        projector=ProjectorConfig(),
-        text=TextConfig(
-            family="qwen3",
-            vocab_size=VOCAB_SIZE,
-            hidden_size=256,
-            intermediate_size=704,
-            num_layers=4,
-            num_heads=4,
-            num_kv_heads=2,
-            head_dim=64,
-            max_position=8192,
-            rope=RopeConfig(theta=10000.0),
-            qk_norm=True,
-        ),
-        image_size=image_size,
-        max_tiles=1,
-        dynamic_tiling=False,
-        use_thumbnail=True,
-        template="internvl2_5",
-    )
+from internvl.train.nano_config import ASSETS, nano_config
 
 
 def make_trainee(stage: StageConfig, start: Path | None, image_token_id: int) -> Trainee:
@@ -79,12 +47,16 @@ def main() -> None:
     """Train the stages named on the command line, in order."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("recipes", nargs="+", type=Path)
-    parser.add_argument("--shared", type=Path, help="folder that holds data/; without it: shapes and made-up words")
+    parser.add_argument(
+        "--shared", type=Path, help="folder that holds data/; without it: shapes and made-up words"
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/nano"))
     parser.add_argument("--start", type=Path, help="checkpoint of an earlier stage")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--probe", type=int, default=48, help="held-out pictures per skill at each checkpoint")
+    parser.add_argument(
+        "--probe", type=int, default=48, help="held-out pictures per skill at each checkpoint"
+    )
     parser.add_argument("--minutes", type=float, help="stop (saved) after this long")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -98,15 +70,26 @@ def main() -> None:
         run = Run(trainee, stage, args.out, make_optimizer(trainee, stage))
         run.resume()
         dataset = NanoDataset(
-            stage, encoder if stage.language_weight else None, args.shared, length=stage.steps * stage.batch_size
+            stage,
+            encoder if stage.language_weight else None,
+            args.shared,
+            length=stage.steps * stage.batch_size,
         )
 
         def probe(run: Run, stage: StageConfig = stage, encoder: ConversationEncoder = encoder) -> None:
-            found = answer_accuracy(run.trainee.model, encoder, args.shared, stage.difficulty, count=args.probe)
+            found = answer_accuracy(
+                run.trainee.model, encoder, args.shared, stage.difficulty, count=args.probe
+            )
             shown = " ".join(f"{skill} {share:.2f}" for skill, share in found.items())
             logging.getLogger(__name__).info("%s step %d held out: %s", stage.name, run.step, shown)
 
-        train(run, dataset, workers=args.workers, deadline=deadline, on_save=probe if stage.language_weight else None)
+        train(
+            run,
+            dataset,
+            workers=args.workers,
+            deadline=deadline,
+            on_save=probe if stage.language_weight else None,
+        )
         start = args.out / f"{stage.name}.pt"
 
 
