@@ -25,7 +25,7 @@ SHAPES = (
 EMOJI: dict[str, tuple[str, ...]] = {
     word: tuple((names or word).split("|"))
     for word, _, names in (
-        entry.strip().partition("=")
+        " ".join(entry.split()).partition("=")
         for entry in """
         dog=dog face; cat=cat face; mouse=mouse face; rabbit=rabbit face; fox; bear; panda; koala;
         tiger=tiger face; lion; cow=cow face; pig=pig face; frog; monkey=monkey face; chicken; penguin;
@@ -46,7 +46,7 @@ EMOJI: dict[str, tuple[str, ...]] = {
         hat=top hat; crown; glasses; shoe=running shoe; sock=socks; shirt=t-shirt; dress; robot; ghost;
         alien=alien monster|alien; smiley=slightly smiling face|grinning face; chair; bed; door; bucket;
         anchor
-        """.replace("\n", " ").split(";")
+        """.split(";")
     )
 }  # fmt: skip
 EMOJI_COLOURS = {
