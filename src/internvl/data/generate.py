@@ -149,7 +149,7 @@ def _with_text(
     plain: bool = False,
 ) -> Scene:
     colour, ink = ("black", BLACK) if plain else ink_for(rng, ground)
-    font = rng.choice(assets.fonts.plain) if plain else _font(rng, assets, held_out)
+    font = rng.choice(assets.fonts.plain) if plain and not held_out else _font(rng, assets, held_out)
     # long lines stay near the largest size that fits: smaller could not be read in a tile
     longest = max(len(line) for line in lines)
     min_size = min(1.0, max(difficulty.min_size, longest / difficulty.max_characters))
@@ -172,7 +172,11 @@ def _page(rng: random.Random, assets: Assets, difficulty: Difficulty, held_out: 
     colour, ink = ("black", BLACK) if plain else ink_for(rng, ground)
     longest = rng.randint(4, 9)
     lines = tuple(random_line(rng, assets.words, longest, 3) for _ in range(rng.randint(3, 6)))
-    font = rng.choice(assets.fonts.plain) if plain and rng.random() < 0.5 else _font(rng, assets, held_out)
+    font = (
+        rng.choice(assets.fonts.plain)
+        if plain and not held_out and rng.random() < 0.5
+        else _font(rng, assets, held_out)
+    )
     text = draw_lines(rng, image, lines, font=font, ink=ink, area=(0.02, 0.02, 0.98, 0.98), min_size=0.85)
     return Scene(image=image, background=background, lines=lines, text_colour=colour, glyphs=text.glyphs)
 

@@ -21,34 +21,32 @@ SHAPES = (
     "ring", "crescent", "arrow",
 )  # fmt: skip
 
-#: our word -> names in the atlas (several drawings may share a word); colour where the art has one
+_EMOJI_TABLE = """
+dog=dog face; cat=cat face; mouse=mouse face; rabbit=rabbit face; fox; bear; panda; koala;
+tiger=tiger face; lion; cow=cow face; pig=pig face; frog; monkey=monkey face; chicken; penguin;
+bird; duck; owl; fish=tropical fish|fish; whale=spouting whale; octopus; crab; butterfly;
+bee=honeybee; ladybug=lady beetle; snail; turtle; elephant; giraffe; horse=horse face; sheep=ewe;
+dinosaur=T-Rex|sauropod; tree=deciduous tree|evergreen tree; palm tree; cactus; rose; sunflower;
+tulip; mushroom; leaf=fallen leaf|maple leaf; apple=red apple|green apple; banana; grapes;
+watermelon; lemon; orange=tangerine; pear; peach; cherries; strawberry; pineapple; tomato; carrot;
+corn=ear of corn; broccoli; bread; cheese=cheese wedge; hamburger; pizza; egg; ice cream=soft ice
+cream; doughnut; cookie; cake=birthday cake; cup=hot beverage; bottle=baby bottle;
+car=automobile|oncoming automobile; bus=bus|oncoming bus; train=train|high-speed train;
+truck=delivery truck|pickup truck; tractor; bicycle; airplane; rocket; helicopter; boat=sailboat;
+ship=ship|passenger ship; house=house|house with garden; castle; tent; umbrella=umbrella|closed
+umbrella; sun=sun|sun with face; moon=crescent moon; cloud; rainbow; snowman=snowman without snow;
+fire; soccer ball; basketball; tennis ball=tennis; balloon; gift=wrapped gift; trophy; teddy bear;
+guitar; drum; trumpet; bell; clock=alarm clock|mantelpiece clock; key=key; lock=locked; hammer;
+scissors; pencil; book=closed book|green book|blue book; camera; telephone; laptop; light bulb;
+hat=top hat; crown; glasses; shoe=running shoe; sock=socks; shirt=t-shirt; dress; robot; ghost;
+alien=alien monster|alien; smiley=slightly smiling face|grinning face; chair; bed; door; bucket;
+anchor
+"""
+#: Our word -> names in the atlas: several drawings may share a word; without "=" the names are equal.
 EMOJI: dict[str, tuple[str, ...]] = {
     word: tuple((names or word).split("|"))
-    for word, _, names in (
-        " ".join(entry.split()).partition("=")
-        for entry in """
-        dog=dog face; cat=cat face; mouse=mouse face; rabbit=rabbit face; fox; bear; panda; koala;
-        tiger=tiger face; lion; cow=cow face; pig=pig face; frog; monkey=monkey face; chicken; penguin;
-        bird; duck; owl; fish=tropical fish|fish; whale=spouting whale; octopus; crab; butterfly;
-        bee=honeybee; ladybug=lady beetle; snail; turtle; elephant; giraffe; horse=horse face; sheep=ewe;
-        dinosaur=T-Rex|sauropod; tree=deciduous tree|evergreen tree; palm tree; cactus; rose; sunflower;
-        tulip; mushroom; leaf=fallen leaf|maple leaf; apple=red apple|green apple; banana; grapes;
-        watermelon; lemon; orange=tangerine; pear; peach; cherries; strawberry; pineapple; tomato; carrot;
-        corn=ear of corn; broccoli; bread; cheese=cheese wedge; hamburger; pizza; egg; ice cream=soft ice
-        cream; doughnut; cookie; cake=birthday cake; cup=hot beverage; bottle=baby bottle;
-        car=automobile|oncoming automobile; bus=bus|oncoming bus; train=train|high-speed train;
-        truck=delivery truck|pickup truck; tractor; bicycle; airplane; rocket; helicopter; boat=sailboat;
-        ship=ship|passenger ship; house=house|house with garden; castle; tent; umbrella=umbrella|closed
-        umbrella; sun=sun|sun with face; moon=crescent moon; cloud; rainbow; snowman=snowman without snow;
-        fire; soccer ball; basketball; tennis ball=tennis; balloon; gift=wrapped gift; trophy; teddy bear;
-        guitar; drum; trumpet; bell; clock=alarm clock|mantelpiece clock; key=key; lock=locked; hammer;
-        scissors; pencil; book=closed book|green book|blue book; camera; telephone; laptop; light bulb;
-        hat=top hat; crown; glasses; shoe=running shoe; sock=socks; shirt=t-shirt; dress; robot; ghost;
-        alien=alien monster|alien; smiley=slightly smiling face|grinning face; chair; bed; door; bucket;
-        anchor
-        """.split(";")
-    )
-}  # fmt: skip
+    for word, _, names in (" ".join(entry.split()).partition("=") for entry in _EMOJI_TABLE.split(";"))
+}
 EMOJI_COLOURS = {
     "red apple": "red", "green apple": "green", "banana": "yellow", "lemon": "yellow",
     "tangerine": "orange", "tomato": "red", "strawberry": "red", "cherries": "red", "frog": "green",

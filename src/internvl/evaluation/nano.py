@@ -1,6 +1,6 @@
 """How often nano is right: generated pictures that it was not trained on, answered through the pipeline.
 
-`python -m internvl.evaluation.nano --shared ../shared [--model nano] [--count 500]` prints the table of docs/nano.md.
+`python -m internvl.evaluation.nano --shared ../shared --recipe recipes/nano/2-answer.toml` prints a table of its card.
 Held out: seeds, whole font families, grounds (stripes), tilts. The metric is the whole answer, letter for letter;
 for reading also the share of right letters.
 """
@@ -20,13 +20,14 @@ from PIL import Image
 from internvl.chat.pipeline import Pipeline, pipeline
 from internvl.data.generate import SKILLS, Difficulty, Skill, load_assets, make_scene
 from internvl.data.questions import primary_turn
+from internvl.train.config import read_stage
 from internvl.types import GenerationConfig
 
 SEED = 20_000
 """Of the pictures measured; training uses small seeds, and another split."""
 READING = ("word", "line")
 MEASURED = Difficulty()
-"""How hard the pictures of the card are."""
+"""How hard pictures are unless a recipe says otherwise."""
 GROUP = 50
 """Questions given to the pipeline at once."""
 
@@ -146,17 +147,12 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, help="folder that holds data/")
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--skills", nargs="+", default=SKILLS, choices=SKILLS)
-    parser.add_argument("--max-characters", type=int, default=MEASURED.max_characters)
-    parser.add_argument("--max-lines", type=int, default=MEASURED.max_lines)
-    parser.add_argument("--max-objects", type=int, default=MEASURED.max_objects)
-    parser.add_argument("--min-size", type=float, default=MEASURED.min_size)
-    parser.add_argument("--plain-share", type=float, default=0.0)
+    parser.add_argument(
+        "--recipe", type=Path, help="measure pictures as hard as this stage trains (default: harder)"
+    )
     parser.add_argument("--mistakes", action="store_true", help="show a few wrong answers")
     args = parser.parse_args()
-    difficulty = Difficulty(
-        max_characters=args.max_characters, max_lines=args.max_lines, max_objects=args.max_objects,
-        min_size=args.min_size, plain_share=args.plain_share,
-    )  # fmt: skip
+    difficulty = MEASURED if args.recipe is None else read_stage(args.recipe).difficulty
     with pipeline(args.model) as pipe:
         scores = measure(
             answer_with(pipe), args.shared, skills=args.skills, count=args.count, difficulty=difficulty
