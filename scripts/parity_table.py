@@ -80,9 +80,7 @@ def measure_github(recording: Recording, model: InternVLModel, layout: str) -> R
         image_embeds = None if pixel_values is None else model.image_embeds(pixel_values)
         inputs_embeds = model.merge(torch.tensor([facts["input_ids"]]), image_embeds)
         logits = model.decoder.lm_head(model.decoder(inputs_embeds))[0]
-        row.logits = max(
-            row.logits, difference(logits[facts["logit_rows"]], tensors[f"{case}.logits_rows"])
-        )
+        row.logits = max(row.logits, difference(logits[facts["logit_rows"]], tensors[f"{case}.logits_rows"]))
         ids, _ = greedy(
             model, inputs_embeds, max_new_tokens=facts["max_new_tokens"], eos_token_id=facts["eos_token_id"]
         )
