@@ -3,8 +3,6 @@
 Pictures are handed over opened: then intake changes nothing about them (FACTS 6.1).
 """
 
-import json
-
 import pytest
 import torch
 from PIL import Image
@@ -14,30 +12,18 @@ from golden import GOLDEN, requires_golden
 from internvl.checkpoint.hf_config import read_model_config
 from internvl.preprocess.processor import Processor, TileLimits
 from internvl.preprocess.tokenizer import load_tokenizer
+from recorded_chats import GITHUB, HF, messages_of, picture_parts, read_recording
 
 pytestmark = [pytest.mark.parity, requires_golden]
-
-GITHUB = sorted(path.parents[1].name for path in GOLDEN.glob("checkpoints/*/golden/golden.json"))
-HF = sorted(path.parents[1].name for path in GOLDEN.glob("checkpoints_hf/*/golden/golden.json"))
 
 
 def load(directory):
     processor = Processor(read_model_config(directory), load_tokenizer(directory))
-    return processor, json.loads((directory / "golden" / "golden.json").read_text())
+    return processor, read_recording(directory)
 
 
 def open_picture(name):
     return Image.open(GOLDEN / "images" / name)
-
-
-def picture_parts(recording, names):
-    parts = []
-    for name in names or ():
-        entries = recording["frames"] if name == "frames" else [recording["images"][int(name[5:])]]
-        for entry in entries:
-            limits = {"max_tiles": entry["max_num"], "thumbnail": entry["use_thumbnail"]}
-            parts.append({"type": "image", "image": open_picture(entry["file"]), **limits})
-    return parts
 
 
 def recorded_pixels(recording, names):
@@ -50,19 +36,6 @@ def recorded_pixels(recording, names):
     if None in files:  # the 448-pixel checkpoint records no pixels; its tiles are tested in test_tiling
         return None
     return torch.cat([load_file(GOLDEN / file)["pixel_values"] for file in files])
-
-
-def messages_of(recording, case):
-    pictures = picture_parts(recording, case["pixel_values"])
-    messages = []
-    if case["system_message"] is not None:
-        messages.append({"role": "system", "content": case["system_message"]})
-    for question, answer in case["history"] or ():
-        shown, pictures = pictures[: question.count("<image>")], pictures[question.count("<image>") :]
-        messages.append({"role": "user", "content": [*shown, {"type": "text", "text": question}]})
-        messages.append({"role": "assistant", "content": answer})
-    messages.append({"role": "user", "content": [*pictures, {"type": "text", "text": case["question"]}]})
-    return messages
 
 
 @pytest.mark.parametrize("name", GITHUB)
