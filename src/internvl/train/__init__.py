@@ -1,1 +1,1 @@
-"""TODO."""
+"""Training: recipe -> dataset -> batch -> losses -> checkpoints that resume exactly. So far it trains `nano`."""

@@ -50,9 +50,8 @@ class Trainee(nn.Module):
 
 def language_loss(model: InternVLModel, batch: Batch, image_embeds: Tensor | None) -> Tensor:
     """Mean cross-entropy over the labelled tokens; only their logits are computed."""
-    hidden = model.decoder(
-        model.merge(batch.input_ids, image_embeds)
-    )  # right padding needs no mask when causal
+    # right padding needs no mask: attention is causal
+    hidden = model.decoder(model.merge(batch.input_ids, image_embeds))
     labels = batch.labels[:, 1:]
     counted = labels != IGNORE_INDEX
     return F.cross_entropy(model.decoder.lm_head(hidden[:, :-1][counted]), labels[counted])
