@@ -189,27 +189,33 @@ def _colour(rng: random.Random, scene: Scene) -> Turn | None:
 
 
 def _count(rng: random.Random, scene: Scene) -> Turn | None:
+    """How many of something; every number that the picture shows is asked for, and none; one and none half as often.
+
+    Asking for a random object's kind instead would make nearly every answer one.
+    """
     if not scene.objects:
         return None
-    tail = rng.choice(NUMBER) if rng.random() < 0.25 else ""
-    kind, item = rng.random(), rng.choice(scene.objects)
-    if kind < 0.2:
-        return rng.choice(COUNT_ALL) + tail, str(len(scene.objects))
-    if kind < 0.3:
-        absent = _absent(rng, scene)
-        return rng.choice(COUNT).format(plural(absent)) + tail, "0"
-    if kind < 0.45 and item.colour and item.name in SHAPES:
-        if rng.random() < 0.5:
-            number = sum(other.colour == item.colour and other.name in SHAPES for other in scene.objects)
-            alone = all(other.name in SHAPES for other in scene.objects)
-            if alone:
-                return rng.choice(COUNT).format(f"{item.colour} shapes") + tail, str(number)
-        number = sum(full_name(other) == full_name(item) for other in scene.objects)
-        return rng.choice(COUNT).format(_plural(full_name(item))) + tail, str(number)
-    if kind < 0.55 and all(other.name in SHAPES for other in scene.objects):
-        return rng.choice(COUNT).format("shapes") + tail, str(len(scene.objects))
-    number = sum(other.name == item.name for other in scene.objects)
-    return rng.choice(COUNT).format(plural(item.name)) + tail, str(number)
+    by_number: dict[int, list[str]] = {0: [plural(_absent(rng, scene))]}
+    for what, number in countable(scene).items():
+        by_number.setdefault(number, []).append(what)
+    number = rng.choices(list(by_number), [0.5 if n < 2 else 1.0 for n in by_number])[0]
+    what = rng.choice(by_number[number])
+    question = rng.choice(COUNT_ALL) if what == "objects" else rng.choice(COUNT).format(what)
+    return question + (rng.choice(NUMBER) if rng.random() < 0.25 else ""), str(number)
+
+
+def countable(scene: Scene) -> dict[str, int]:
+    """What can be counted in a scene, in the plural: all objects, every kind, coloured kinds, coloured shapes."""
+    counts = Counter(["objects"] * len(scene.objects))
+    shapes_only = all(item.name in SHAPES for item in scene.objects)
+    for item in scene.objects:
+        counts[plural(item.name)] += 1
+        if item.name in SHAPES:
+            counts[_plural(full_name(item))] += 1
+        if shapes_only:
+            counts["shapes"] += 1
+            counts[f"{item.colour} shapes"] += 1
+    return dict(counts)
 
 
 def _absent(rng: random.Random, scene: Scene) -> str:

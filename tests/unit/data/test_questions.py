@@ -1,6 +1,7 @@
 """Answers are true of the scene they are asked about."""
 
 import random
+from collections import Counter
 
 import pytest
 from PIL import Image
@@ -47,6 +48,14 @@ def test_counts_are_the_number_of_matching_objects(scene):
                 assert answer == number, question
                 asked += 1
     assert asked > 50
+
+
+def test_the_numbers_that_a_picture_shows_are_asked_for_alike(scene):
+    rng = random.Random(2)
+    answers = Counter(primary_turn(rng, "count", scene)[1] for _ in range(2000))
+    assert set(answers) == {"0", "1", "2", "4"}
+    for number, share in {"0": 1 / 6, "1": 1 / 6, "2": 1 / 3, "4": 1 / 3}.items():
+        assert abs(answers[number] / 2000 - share) < 0.05
 
 
 def test_an_absent_thing_is_counted_as_none_and_said_not_to_be_there(scene):
