@@ -25,6 +25,7 @@ from internvl.engine.config import EngineConfig
 from internvl.engine.engine import Engine
 from internvl.errors import ConfigError, RequestError
 from internvl.media.limits import DEFAULT_LIMITS, DEFAULT_POLICY, AddressPolicy, MediaLimits
+from internvl.models.pack import pack_linears
 from internvl.preprocess.messages import nearest
 from internvl.types import GenerationConfig, Message, ModelInputs, Response
 
@@ -103,6 +104,7 @@ def pipeline(
         revision=config.revision,
         attention=config.attention,  # type: ignore[arg-type]  # load_model checks it
     )
+    pack_linears(model, config.quantize)
     return Pipeline(Engine(model, processor, config), system=chat.meta_instruction)
 
 

@@ -66,6 +66,10 @@ def command(
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"], typer.Option(help="Precision of the weights.")
     ] = "auto",
+    quantize: Annotated[
+        Literal["int8", "int4"] | None,
+        typer.Option(help="Weights in fewer bits, on a CPU. [default: as loaded]"),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
     revision: Annotated[str | None, typer.Option(help="Revision of the model on the hub.")] = None,
     interactive: Annotated[
@@ -97,6 +101,7 @@ def command(
         "tile_policy": tile_policy,
         "session_len": session_len,
         "dtype": dtype,
+        "quantize": quantize,
         "device": device,
         "revision": revision,
     }

@@ -51,6 +51,9 @@ class EngineConfig:
     dtype: str = "auto"
     """Precision of the weights: "float32", "bfloat16", "float16", or "auto": the files', but float32 on CPUs that have
     no kernels for half precision, if memory holds it."""
+    quantize: Literal["int8", "int4"] | None = None
+    """Weights in 8 or 4 bits, made while loading, CPU only: less memory and more tokens a second for a little
+    accuracy (docs/performance.md). "int4" quantises the decoder, "int8" the vision tower too."""
     device: str = "auto"
     """"cpu", "cuda", "cuda:1"; "auto" = the first GPU if there is one."""
     attention: str = "sdpa"
@@ -81,6 +84,8 @@ class EngineConfig:
             raise ConfigError("EngineConfig: vision_cache_bytes must not be negative (0 = no cache)")
         if self.tile_policy not in ("reference", "auto"):
             raise ConfigError(f"EngineConfig: tile_policy {self.tile_policy!r} is not reference or auto")
+        if self.quantize not in (None, "int8", "int4"):
+            raise ConfigError(f"EngineConfig: quantize {self.quantize!r} is not int8, int4 or None")
         if self.dtype not in DTYPES:
             raise ConfigError(f"EngineConfig: dtype {self.dtype!r} is not one of {', '.join(DTYPES)}")
         if self.min_tiles and self.max_tiles and self.min_tiles > self.max_tiles:
