@@ -5,10 +5,11 @@ Nothing here imports torch, so that `import internvl` stays light. Shapes: `T` t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from internvl.answer_format import CONSTRAINTS, AnswerFormat, read_answer_format
 from internvl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 #: One OpenAI-style message: {"role": ..., "content": str | list of parts}.
 Message = dict[str, Any]
 
-FinishReason = Literal["stop", "length", "abort", "repetition", "error"]
+FinishReason = Literal["stop", "length", "abort", "repetition", "error", "tool_calls"]
 
 
 class TileGrid(NamedTuple):
@@ -104,6 +105,19 @@ class GenerationConfig:
     repeated `repetition_ngram_threshold` times in a row; 0 = off."""
     repetition_ngram_threshold: int = 0
     n: int = 1
+    response_format: Mapping[str, Any] | None = None
+    """Constrain the answer, in OpenAI's and LMDeploy's words: {"type": "json_schema", "json_schema": {"name":
+    ..., "schema": {...}}}, {"type": "json_object"}, {"type": "regex_schema", "regex_schema": ...} or
+    {"type": "text"}. Needs the extra `structured`; so do the four fields below, of all which one may be set."""
+    json_schema: Any = None
+    """The answer is JSON that this schema admits (draft 2020-12): a mapping, its JSON text, or a class with
+    pydantic's `model_json_schema`."""
+    regex: str | None = None
+    """The whole answer matches this expression (syntax of Rust's regex: no look-around, no back-references)."""
+    choice: tuple[str, ...] | None = None
+    """The answer is one of these."""
+    grammar: str | None = None
+    """The answer follows this grammar (llguidance's dialect of Lark)."""
 
     def __post_init__(self) -> None:
         for name in ("stop_words", "bad_words", "stop_token_ids", "bad_token_ids"):
@@ -113,6 +127,8 @@ class GenerationConfig:
             elif isinstance(value, str):
                 value = (value,)
             object.__setattr__(self, name, tuple(value))
+        if isinstance(self.choice, list):
+            object.__setattr__(self, "choice", tuple(self.choice))
         checks: Sequence[tuple[bool, str]] = (
             (self.max_new_tokens >= 1, "max_new_tokens must be at least 1"),
             (
@@ -131,10 +147,31 @@ class GenerationConfig:
         for ok, message in checks:
             if not ok:
                 raise ConfigError(f"GenerationConfig: {message}")
+        _ = self.answer_format  # say now what is wrong with it
+
+    @property
+    def answer_format(self) -> AnswerFormat | None:
+        """What the answer must look like; None: anything.
+
+        Raises:
+            ConfigError: Two fields ask for it, or one of them says nothing that can be read.
+        """
+        return read_answer_format({name: getattr(self, name) for name in CONSTRAINTS})
 
     def replace(self, **changes: Any) -> GenerationConfig:
         """Return a copy with these fields changed."""
         return replace(self, **changes)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A function that the model asks to be called."""
+
+    id: str
+    """"call_" and letters; the tool's answer names it."""
+    name: str
+    arguments: str
+    """JSON text of an object."""
 
 
 class TokenLogprob(NamedTuple):
@@ -185,6 +222,10 @@ class Response:
     """Which of the `n` answers to that prompt."""
     usage: Usage = field(default_factory=Usage)
     error_message: str | None = None
+    reasoning_content: str | None = None
+    """What the model thought before it answered, where thinking was asked for; not part of `text`."""
+    tool_calls: list[ToolCall] | None = None
+    """Functions to call, where tools were given; finish_reason is then "tool_calls"."""
 
     def __str__(self) -> str:
         return self.text
@@ -200,4 +241,8 @@ class Response:
         self.finish_reason = delta.finish_reason
         self.usage = delta.usage
         self.error_message = delta.error_message
+        if delta.reasoning_content is not None:
+            self.reasoning_content = (self.reasoning_content or "") + delta.reasoning_content
+        if delta.tool_calls is not None:
+            self.tool_calls = [*(self.tool_calls or []), *delta.tool_calls]
         return self
