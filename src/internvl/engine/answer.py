@@ -1,18 +1,22 @@
 """One growing answer: token ids in, text pieces and the reason to end out. No torch.
 
-What ends an answer is decided here and nowhere else, in this order: a stop token, a stop string, a loop,
-the length. The stop token is part of `token_ids` (so are its log-probability and its cost) but not of the
-text.
+What ends an answer is decided here and nowhere else, in this order: a stop token, a stop string, the end of
+its format, a loop, the length. The stop token is part of `token_ids` (so are its log-probability and its
+cost) but not of the text.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from internvl.engine.detokenizer import Detokenizer
 from internvl.engine.stopping import EdgeTrimmer, LoopGuard, StopStrings
 from internvl.types import FinishReason, GenerationConfig, TokenLogprob
+
+if TYPE_CHECKING:
+    from internvl.engine.grammar import Constraint
 
 
 @dataclass(slots=True)
@@ -45,11 +49,13 @@ class Answer:
         *,
         decode: Callable[[list[int]], str],
         token_text: Callable[[int], str],
+        constraint: Constraint | None = None,
     ) -> None:
         self.token_ids: list[int] = []
         self.finish_reason: FinishReason | None = None
         self._gen = gen_config
         self._rules = rules
+        self._constraint = constraint
         self._token_text = token_text
         self._detokenizer = Detokenizer(decode)
         self._stops = StopStrings(rules.stop_strings, keep_match=gen_config.include_stop_str_in_output)
@@ -76,6 +82,8 @@ class Answer:
         text, stopped = self._stops.push(self._detokenizer.push(token_id), armed=armed)
         if stopped:
             return self._end(piece, "stop", text)
+        if self._constraint is not None and self._constraint.finished:
+            return self._end(piece, "stop", text + self._rest())
         if self._guard is not None and self._guard.closed(self.token_ids):
             return self._end(piece, "repetition", text + self._rest())
         if len(self.token_ids) >= self._gen.max_new_tokens:

@@ -22,6 +22,7 @@ from typing import Self
 from internvl.engine.answer import Answer, StopRules
 from internvl.engine.config import EngineConfig, session_length
 from internvl.engine.context import check_context, room_for_answer
+from internvl.engine.grammar import Constraint, Grammars
 from internvl.engine.memory import fitting_rows
 from internvl.engine.request import Generation, Request, content_keys
 from internvl.engine.runner import Runner
@@ -80,6 +81,7 @@ class Engine:
         )
         self._worker = Worker(self._runner, self._scheduler)
         self._request_numbers = itertools.count()
+        self._grammars = Grammars(processor.tokenizer)
         # The worker's thread does not know the engine, so an engine nobody holds is closed; so is one at
         # exit.
         self._close = weakref.finalize(self, self._worker.close)
@@ -259,6 +261,8 @@ class Engine:
             skip = self.processor.skip_special_tokens
         seed = self._seed(gen_config)
         bad_sequences = self._bad_sequences(gen_config)
+        constraints = self._constraints(gen_config)
+        decode = tokenizer.decode if constraints[0] is None else self._grammars.decode
         return [
             Generation(
                 request=request,
@@ -268,20 +272,33 @@ class Engine:
                 answer=Answer(
                     gen_config,
                     rules,
-                    decode=partial(tokenizer.decode, skip_special_tokens=skip),
+                    decode=partial(decode, skip_special_tokens=skip),
                     token_text=tokenizer.id_to_token,
+                    constraint=constraint,
                 ),
-                sampler=Sampler(gen_config, seed=seed + choice, bad_sequences=bad_sequences),
+                sampler=Sampler(
+                    gen_config, seed=seed + choice, bad_sequences=bad_sequences, constraint=constraint
+                ),
             )
-            for choice in range(gen_config.n)
+            for choice, constraint in enumerate(constraints)
         ]
+
+    def _constraints(self, gen_config: GenerationConfig) -> list[Constraint] | list[None]:
+        """One for each of the `n` answers, or as many times None where any answer will do."""
+        answer_format = gen_config.answer_format
+        if answer_format is None:
+            return [None] * gen_config.n
+        end_token_ids = () if gen_config.ignore_eos else self.processor.stop_token_ids
+        return [self._grammars.constraint(answer_format, end_token_ids) for _ in range(gen_config.n)]
 
     def _stop_rules(self, gen_config: GenerationConfig) -> StopRules:
         """The family's own stop tokens (unless `ignore_eos`) and the request's.
 
         The family's are stop strings too: the reference splits the text at them however they were spelled.
         And a stop word that is one special token is a stop token too, as it may never show in the text.
+        An answer with a format shows it whole: it is not trimmed, and only the request's own stop words end it.
         """
+        formatted = gen_config.answer_format is not None
         tokenizer = self.processor.tokenizer
         strings = gen_config.stop_words
         ids = {*gen_config.stop_token_ids}
@@ -290,10 +307,10 @@ class Engine:
             if token_id is not None and token_id in tokenizer.special_token_ids:
                 ids.add(token_id)
         if not gen_config.ignore_eos:
-            strings = (*strings, *self.processor.template.stop_tokens)
+            strings = strings if formatted else (*strings, *self.processor.template.stop_tokens)
             ids.update(self.processor.stop_token_ids)
         # chat() of the GitHub packages strips its answers; transformers' generate and decode do not.
-        trim = self.processor.config.layout == "github"
+        trim = self.processor.config.layout == "github" and not formatted
         return StopRules(stop_token_ids=frozenset(ids), stop_strings=strings, trim=trim)
 
     def _bad_sequences(self, gen_config: GenerationConfig) -> list[list[int]]:

@@ -1,21 +1,24 @@
 """logits -> next token, for one answer: greedy, or sampled with a generator of its own.
 
-The order is transformers': repetition penalty, forbidden tokens, temperature, top-k, top-p, min-p. Each
-answer draws exactly one number per token from its own generator, so that it is the same alone or in a
-batch. Legend: `V` vocabulary.
+The order is transformers': repetition penalty, forbidden tokens (what the answer's format does not admit
+among them), temperature, top-k, top-p, min-p. Each answer draws exactly one number per token from its own
+generator, so that it is the same alone or in a batch. Legend: `V` vocabulary.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from internvl.errors import InternVLError
 from internvl.types import GenerationConfig, TokenLogprob
+
+if TYPE_CHECKING:
+    from internvl.engine.grammar import Constraint
 
 
 class Best(NamedTuple):
@@ -29,9 +32,15 @@ class Sampler:
     """Chooses the tokens of one answer."""
 
     def __init__(
-        self, gen_config: GenerationConfig, *, seed: int, bad_sequences: Sequence[Sequence[int]] = ()
+        self,
+        gen_config: GenerationConfig,
+        *,
+        seed: int,
+        bad_sequences: Sequence[Sequence[int]] = (),
+        constraint: Constraint | None = None,
     ) -> None:
         self._gen = gen_config
+        self._constraint = constraint
         self._bad_sequences = [list(sequence) for sequence in bad_sequences if sequence]
         self._greedy = not gen_config.do_sample or gen_config.temperature == 0
         self._generator = torch.Generator().manual_seed(seed % 2**63)
@@ -46,15 +55,20 @@ class Sampler:
         """
         _check_finite(best.score)
         forbidden = {*masked, *self._gen.bad_token_ids, *self._ends_of_bad_words(token_ids)}
-        if self._greedy and not forbidden and self._gen.repetition_penalty == 1:
+        if self._greedy and not forbidden and self._gen.repetition_penalty == 1 and self._constraint is None:
             return best.token_id
         scores = logits.float().cpu().clone()
         if self._gen.repetition_penalty != 1 and token_ids:
             _penalise(scores, token_ids, self._gen.repetition_penalty)
         if forbidden:
             scores[list(forbidden)] = -torch.inf
+        if self._constraint is not None:
+            scores = self._constraint.mask(scores)
         _check_finite(float(scores.max()))
-        return int(scores.argmax()) if self._greedy else self._draw(scores)
+        token_id = int(scores.argmax()) if self._greedy else self._draw(scores)
+        if self._constraint is not None:
+            self._constraint.advance(token_id)
+        return token_id
 
     def _draw(self, scores: Tensor) -> int:
         """Return a token drawn from `scores` (V,), cut by temperature, top-k, top-p and min-p."""

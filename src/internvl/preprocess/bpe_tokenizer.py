@@ -6,6 +6,7 @@ only; added tokens are found by the base class, so that text from outside cannot
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -40,6 +41,8 @@ QWEN2_WORDS = "|".join(
 )
 """How Qwen2, 2.5 and 3 cut text into words before merging: contractions, letters with one sign before them,
 single digits, signs, line ends, other white space."""
+
+_BYTE_TOKEN = re.compile(r"<0x[0-9A-F]{2}>")
 
 
 class BpeTokenizer(Tokenizer):
@@ -86,6 +89,19 @@ class BpeTokenizer(Tokenizer):
 
     def _subword_id_to_token(self, token_id: int) -> str | None:
         return self.model.id_to_token(token_id) if token_id >= 0 else None
+
+    def _subword_bytes(self, token_id: int) -> bytes | None:
+        token = self._subword_id_to_token(token_id)
+        if token is None:
+            return None
+        if self._decode_model is None:
+            return self._bytes_of(token_id)
+        decoder = self._decode_model.decoder
+        if _BYTE_TOKEN.fullmatch(token) and decoder.decode(["<0x41>"]) == "A":
+            return bytes([int(token[3:5], 16)])
+        # behind another token, as decoders drop a word mark that begins a text
+        text = decoder.decode(["a", token])[1:]
+        return None if "\ufffd" in text else text.encode()
 
     def _bytes_of(self, token_id: int) -> bytes:
         """Bytes of one id, remembered: of 150,000 tokens an answer uses a few hundred."""

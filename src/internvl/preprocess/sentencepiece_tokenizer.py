@@ -90,6 +90,17 @@ class SentencePieceTokenizer(Tokenizer):
     def _subword_id_to_token(self, token_id: int) -> str | None:
         return str(self.model.id_to_piece(token_id)) if 0 <= token_id < self.subword_vocab_size else None
 
+    def _subword_bytes(self, token_id: int) -> bytes | None:
+        model = self.model
+        if not 0 <= token_id < self.subword_vocab_size:
+            return None
+        if model.is_unknown(token_id) or model.is_unused(token_id):
+            return None
+        piece = str(model.id_to_piece(token_id))
+        if model.is_byte(token_id):
+            return bytes([int(piece[3:5], 16)])  # "<0x0A>"
+        return piece.replace(WORD_MARK, " ").encode()
+
     def _subword_control_ids(self) -> frozenset[int]:
         return frozenset(i for i in range(self.subword_vocab_size) if self.model.is_control(i))
 

@@ -108,6 +108,10 @@ class Tokenizer(ABC):
     def _subword_id_to_token(self, token_id: int) -> str | None:
         """Look an id up in the subword model; None outside it."""
 
+    @abstractmethod
+    def _subword_bytes(self, token_id: int) -> bytes | None:
+        """Return what an id of the subword model adds to a text; None where it is no text."""
+
     def _subword_control_ids(self) -> frozenset[int]:
         """Ids of the subword model that stand for no text (sentencepiece's control pieces)."""
         return frozenset()
@@ -127,6 +131,19 @@ class Tokenizer(ABC):
         """Return a token as the vocabulary spells it; empty for an id that has no token."""
         added = self._added_by_id.get(token_id)
         return added if added is not None else self._subword_id_to_token(token_id) or ""
+
+    def token_bytes(self, token_id: int) -> bytes | None:
+        """Return what a token adds in the middle of a text, as bytes of UTF-8, maybe part of a letter.
+
+        None for what is no text: control tokens, the unknown token, words of the chat format (`<think>`), ids
+        without a token. Grounding marks are text.
+        """
+        added = self._added_by_id.get(token_id)
+        if added is not None:
+            return added.encode() if added in GROUNDING_TOKENS else None
+        if token_id in self.control_token_ids or token_id == self.unk_token_id:
+            return None
+        return self._subword_bytes(token_id) or None
 
     @property
     def bos_token_id(self) -> int | None:

@@ -1,0 +1,103 @@
+"""`AnswerFormat` -> the grammar text that llguidance compiles; sizes checked. No torch.
+
+JSON follows the schema's order of keys. Between its parts stand a single space, or a line end and an
+indentation: enough for the ways models write JSON, too little for one that would go on with blanks for ever.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from internvl.answer_format import AnswerFormat
+from internvl.errors import MissingDependencyError, RequestError
+
+#: Characters of a schema, expression or grammar, and of all choices together.
+MAX_CHARS = 256 * 1024
+#: Objects and arrays inside each other in a schema.
+MAX_DEPTH = 100
+
+WHITESPACE = r"[ ]|\n([ ]{0,32}|\t{0,8})"
+"""Between the parts of JSON, at most once."""
+
+
+def grammar_source(answer_format: AnswerFormat) -> str:
+    """Return the grammar of a format.
+
+    Raises:
+        RequestError: It is too large, too deep or no JSON. What the library cannot follow, it says later.
+    """
+    kind, value = answer_format
+    _check_size(kind, value if isinstance(value, str) else "".join(value))
+    if kind == "json_schema":
+        return json.dumps({"grammars": [{"json_schema": _schema(str(value))}]})
+    if kind == "regex":
+        return _lark(f"start: {regex_terminal(str(value))}")
+    if kind == "choice":
+        return _lark("start: CHOICE\nCHOICE: " + " | ".join(map(lark_string, value)))
+    return _lark(str(value))
+
+
+def json_rule(schema: str) -> str:
+    """Return a schema (JSON text) as it stands in a Lark rule, checked like a format of its own."""
+    _check_size("json_schema", schema)
+    return "%json " + json.dumps(_schema(schema))
+
+
+def regex_terminal(regex: str) -> str:
+    """Return an expression as it stands in a Lark rule."""
+    return f"/{library().regex_to_lark(regex)}/"
+
+
+def lark_string(text: str) -> str:
+    """Return a text as it stands in a Lark rule."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def library() -> Any:
+    """Return llguidance, or raise MissingDependencyError."""
+    try:
+        import llguidance
+    except ImportError as error:
+        raise MissingDependencyError(
+            "constrained answers (response_format, json_schema, regex, choice, grammar, strict or required tools)"
+            " need llguidance: pip install 'internvl[structured]'"
+        ) from error
+    return llguidance
+
+
+def _lark(text: str) -> str:
+    return json.dumps({"grammars": [{"lark_grammar": text}]})
+
+
+def _schema(text: str) -> Any:
+    """Parse and check a schema; set how it writes white space, unless it says so itself."""
+    try:
+        schema = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise RequestError(f"the answer's json_schema is no JSON: {error}") from error
+    level, depth = [schema], 0
+    while level:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise RequestError(
+                f"the answer's json_schema is nested more than {MAX_DEPTH} deep. Move parts of it into $defs"
+            )
+        level = [
+            child
+            for each in level
+            if isinstance(each, dict | list)
+            for child in (each.values() if isinstance(each, dict) else each)
+        ]
+    if not isinstance(schema, dict):
+        raise RequestError(f"the answer's json_schema is {schema!r:.80}; expected an object")
+    own = schema.get("x-guidance")
+    return {
+        **schema,
+        "x-guidance": {"whitespace_pattern": WHITESPACE, **(own if isinstance(own, dict) else {})},
+    }
+
+
+def _check_size(kind: str, text: str) -> None:
+    if len(text) > MAX_CHARS:
+        raise RequestError(f"the answer's {kind} has {len(text)} characters; the limit is {MAX_CHARS}")
