@@ -12,10 +12,12 @@ of 0 is greedy whatever the others say.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from internvl.answer_format import CONSTRAINTS
 from internvl.errors import ConfigError, RequestError
 from internvl.preprocess.messages import nearest
 from internvl.types import GenerationConfig, Message
@@ -63,15 +65,13 @@ _GENERATION: dict[str, tuple[str, str]] = {
     "repetition_ngram_threshold": ("repetition_ngram_threshold", "integer"),
 }
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "seed")
-#: Handed to `GenerationConfig` as they are, where it has the field.
-_CONSTRAINTS = ("response_format", "regex", "choice", "grammar")
 _OWN = (
     *("model", "messages", "max_tokens", "max_completion_tokens", "stop", "stop_token_ids", "bad_words"),
     *("logprobs", "top_logprobs", "logit_bias", "stream", "stream_options", "tools", "tool_choice"),
     *("parallel_tool_calls", "reasoning_effort", "enable_thinking", "chat_template_kwargs", "priority"),
     *("mm_processor_kwargs", "media_io_kwargs"),
 )
-KNOWN_FIELDS = (*_OWN, *_GENERATION, *_CONSTRAINTS, *LABELS, *_REFUSED)
+KNOWN_FIELDS = (*_OWN, *_GENERATION, *CONSTRAINTS, *LABELS, *_REFUSED)
 
 #: OpenAI's own upper bound for n and for top_logprobs.
 _MAX_N, _MAX_TOP_LOGPROBS = 128, 20
@@ -280,20 +280,15 @@ def _generation_config(body: Mapping[str, Any], default_max_tokens: int | None) 
     given["do_sample"] = _samples(body)
     if given["do_sample"] and "temperature" not in given:
         given["temperature"] = 1.0  # OpenAI's default
-    own = {each.name for each in fields(GenerationConfig)}
-    for name in _CONSTRAINTS:
-        value = body.get(name)
-        if value is None or (name == "response_format" and value == {"type": "text"}):
-            continue
-        if name not in own:
-            raise BodyError(f"{name} is not supported yet", name)
-        given[name] = value
+    # checked by the configuration itself
+    given |= {name: body[name] for name in CONSTRAINTS if body.get(name) is not None}
     try:
         return GenerationConfig(**given)
     except ConfigError as error:
-        message = str(error).removeprefix("GenerationConfig: ")
+        message = re.sub(r"^GenerationConfig[:.] ?", "", str(error))
+        own = {each.name for each in fields(GenerationConfig)}
         names = {target: name for name, (target, _) in reversed(_GENERATION.items())}
-        param = next((names.get(word, word) for word in message.split() if word in own), None)
+        param = next((names.get(word, word) for word in re.findall(r"\w+", message) if word in own), None)
         raise BodyError(message, param) from error
 
 

@@ -90,6 +90,8 @@ def test_an_unknown_field_is_refused_with_the_nearest_known_one(name):
         ({"messages": "Hello"}, "messages"),
         ({"messages": ["Hello"]}, "messages[0]"),
         ({"seed": 2**70}, "seed"),
+        ({"response_format": {"type": "xml"}}, "response_format"),
+        ({"regex": "a+", "choice": ["a"]}, "regex"),
     ],
 )
 def test_what_cannot_be_right_is_refused_by_its_name(body, param):
@@ -123,6 +125,11 @@ def test_log_probabilities_and_bans():
     assert read(logprobs=True).gen_config.logprobs == 0
     assert read(logprobs=True, top_logprobs=4).gen_config.logprobs == 4
     assert read(logit_bias={"17": -100, "18": 0}).gen_config.bad_token_ids == (17,)
+
+
+def test_a_constraint_reaches_the_generation_config():
+    assert read(choice=["yes", "no"]).gen_config.choice == ("yes", "no")
+    assert read(response_format={"type": "json_object"}).gen_config.response_format == {"type": "json_object"}
 
 
 def test_a_developer_message_is_a_system_message():
