@@ -7,6 +7,8 @@ GPT-OSS (`models.gpt_oss`) brings another mixture of experts. Legend: `B` sequen
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -55,18 +57,21 @@ class Decoder(nn.Module):
         *,
         attention_mask: Tensor | None = None,
         kv_cache: KVCache | None = None,
-        rows: Tensor | None = None,
+        rows: Tensor | Sequence[int] | None = None,
+        num_new: Sequence[int] | None = None,
     ) -> Tensor:
         """Embeddings (B, T, D) -> hidden states (B, T, D) after the final norm; `lm_head` turns these into
         logits.
 
         Without a cache, `attention_mask` (B, T) is 0 at padding, on either side. With one, the T tokens of
         each sequence are appended to its row (`rows` (B,), default 0..B-1) and attend to what is stored and
-        to themselves; rows may hold different lengths. Padding and a cache exclude each other: prefill rows
-        one by one.
+        to themselves; rows may hold different lengths. Sequences with different numbers of new tokens are
+        packed: `inputs_embeds` (1, S, D) holds `num_new[i]` tokens of `rows[i]` one after the other. Padding
+        and a cache exclude each other.
         """
         B, T, _ = inputs_embeds.shape
         device = inputs_embeds.device
+        x = inputs_embeds
         if kv_cache is None:
             plan = AttentionPlan.uncached(self.rope, B, T, attention_mask, device)
         else:
@@ -74,16 +79,19 @@ class Decoder(nn.Module):
                 raise ValueError(
                     "a padded attention_mask cannot be combined with kv_cache: prefill rows one by one"
                 )
-            row_list = list(range(B)) if rows is None else rows.tolist()
-            if len(row_list) != B:
-                raise ValueError(f"inputs_embeds hold {B} sequences, rows names {len(row_list)}")
-            plan = AttentionPlan.cached(self.rope, kv_cache, row_list, T, device)
-        x = inputs_embeds
+            row_list = list(range(B)) if rows is None else [int(row) for row in rows]
+            counts = [T] * B if num_new is None else list(num_new)
+            if len(row_list) != len(counts) or sum(counts) != B * T:
+                raise ValueError(
+                    f"inputs_embeds hold {B} x {T} tokens, num_new {counts}, for {len(row_list)} rows"
+                )
+            plan = AttentionPlan.cached(self.rope, kv_cache, row_list, counts, device)
+            x = x.reshape(1, B * T, -1)
         for layer in self.layers:
             x = layer(x, plan)
         if kv_cache is not None:
-            kv_cache.advance(plan.rows, T)
-        return self.norm(x)
+            kv_cache.advance(row_list, counts)
+        return self.norm(x).view(B, T, -1)
 
 
 class DecoderLayer(nn.Module):
