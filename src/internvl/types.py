@@ -163,6 +163,16 @@ class GenerationConfig:
         return replace(self, **changes)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation:
+    """Messages, and what they are answered with besides words."""
+
+    messages: Sequence[Mapping[str, Any]]
+    tools: Sequence[Mapping[str, Any]] = ()
+    """Functions that the model may ask for: {"type": "function", "function": {"name", "description",
+    "parameters"}} each, shown to it as they are."""
+
+
 @dataclass(frozen=True, slots=True)
 class ToolCall:
     """A function that the model asks to be called."""

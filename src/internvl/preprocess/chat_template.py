@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 
 from internvl.config.model import HF_TEMPLATE, ModelConfig
 from internvl.errors import ConfigError, RequestError
-from internvl.preprocess.messages import Picture, Role, Turn, nearest, place_pictures
+from internvl.preprocess.messages import Markup, Picture, Role, Turn, nearest, place_pictures
 from internvl.preprocess.tokenizer import Segment
 
 SHUSHENG = (
@@ -78,7 +78,7 @@ class ChatTemplate:
         Raises:
             RequestError: The answer would follow an answer, or a placeholder has no picture.
         """
-        if add_generation_prompt and turns[-1].role != "user":
+        if add_generation_prompt and turns[-1].role not in ("user", "tool"):
             raise RequestError(
                 f"the last message has the role {turns[-1].role!r}; expected a user message to answer. "
                 "Add one, or render with add_generation_prompt=False."
@@ -88,9 +88,10 @@ class ChatTemplate:
         segments: list[Segment] = []
         for n, turn in enumerate(turns):
             frame = self._frame(turn.role)
+            if turn.header is not None:
+                frame = frame._replace(before=turn.header)
             content = [
-                Segment(show(part)) if isinstance(part, Picture) else Segment(part, spellable[turn.role])
-                for part in place_pictures(turn, self.pictures)
+                _segment(part, show, spellable[turn.role]) for part in place_pictures(turn, self.pictures)
             ]
             empty = self.drops_empty and turn.role != "system" and not any(text for text, _ in content)
             if empty:
@@ -105,7 +106,14 @@ class ChatTemplate:
         return segments
 
     def _frame(self, role: Role) -> Frame:
-        return {"system": self.system, "user": self.user, "assistant": self.assistant}[role]
+        frames = {"system": self.system, "user": self.user, "assistant": self.assistant, "tool": self.user}
+        return frames[role]
+
+
+def _segment(part: str | Picture, show: Callable[[Picture], str], spellable: frozenset[str]) -> Segment:
+    if isinstance(part, Picture):
+        return Segment(show(part))
+    return Segment(str(part)) if isinstance(part, Markup) else Segment(part, spellable)
 
 
 def _chatml(name: str, separator: str, default_system: str | None, **more: object) -> ChatTemplate:

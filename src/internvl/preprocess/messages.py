@@ -8,11 +8,12 @@ RequestError that says where. Called by `preprocess.processor`; no pixels are to
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -20,7 +21,7 @@ from PIL import Image
 from internvl.errors import RequestError
 from internvl.preprocess.tile_policy import DETAIL_TILES
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool"]
 
 #: Where a picture goes inside a text part; the second spelling is LMDeploy's IMAGE_TOKEN (`internvl.vl`).
 PLACEHOLDERS = ("<image>", "<IMAGE_TOKEN>")
@@ -28,7 +29,14 @@ MAX_TILES = 128
 """Per picture. "4K" is 40; the search over grids grows with the cube."""
 
 _PLACEHOLDER = re.compile("|".join(map(re.escape, PLACEHOLDERS)))
-_MESSAGE_KEYS = ("role", "content")
+_ROLES = ("system", "user", "assistant", "tool")
+_MESSAGE_KEYS: Mapping[str, tuple[str, ...]] = {
+    "system": ("role", "content"),
+    "user": ("role", "content"),
+    # what was thought before an answer is not shown to the model again
+    "assistant": ("role", "content", "tool_calls", "reasoning_content"),
+    "tool": ("role", "content", "tool_call_id", "name"),
+}
 _TILE_KEYS = ("max_tiles", "min_tiles", "thumbnail", "detail", "max_dynamic_patch", "min_dynamic_patch")
 _SOURCE_KEYS = ("image", "url", "path")
 _PART_KEYS: Mapping[str, tuple[str, ...]] = {
@@ -37,9 +45,8 @@ _PART_KEYS: Mapping[str, tuple[str, ...]] = {
     "image_url": ("image_url", *_TILE_KEYS),
     "image_data": ("image_data", *_TILE_KEYS),
 }
-_NOT_YET = {
-    "tool": "tool results are not supported yet. Put them into a user message.",
-    "function": "function results are not supported yet. Put them into a user message.",
+_OTHER_ROLES = {
+    "function": "use the role 'tool'.",
     "developer": "use the role 'system'.",
 }
 
@@ -58,12 +65,33 @@ class Picture:
     thumbnail: bool | None = None
 
 
+class Markup(str):
+    """Words of the template's own inside a turn: in them special tokens count."""
+
+    __slots__ = ()
+
+
+class Call(NamedTuple):
+    """A function call in an assistant message."""
+
+    id: str | None
+    name: str
+    arguments: str
+    """JSON text of an object, as the client wrote it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
     """One message: its text and its pictures in their order."""
 
     role: Role
     parts: tuple[str | Picture, ...]
+    calls: tuple[Call, ...] = ()
+    """Of an assistant message: the functions it asked for. `tool_format` makes text of them."""
+    call_id: str | None = None
+    """Of a tool message: which call it answers."""
+    header: str | None = None
+    """What stands before the message instead of its role's usual words."""
 
     @property
     def pictures(self) -> tuple[Picture, ...]:
@@ -79,7 +107,8 @@ class Turn:
 def parse_messages(messages: Sequence[Mapping[str, Any]]) -> list[Turn]:
     """Check a conversation and return its turns.
 
-    An optional system message comes first, then user and assistant take turns, the user first.
+    An optional system message comes first, then user and assistant take turns, the user first. An assistant
+    message with tool calls is followed by tool messages, and they by an answer or a question.
 
     Raises:
         RequestError: What is wrong, and at which message and part.
@@ -157,37 +186,88 @@ def _check_order(turns: list[Turn]) -> None:
             raise RequestError(f"messages[{n}] is a system message; expected it first and only once")
         if turn.role == "assistant" and before in (None, "system"):
             raise RequestError(f"messages[{n}] is an assistant message; expected a user message before it")
-        if turn.role == before:
+        if turn.role == "tool":
+            _check_tool_turn(turns, n)
+        elif turn.role == before:
             raise RequestError(
                 f"messages[{n}] is a second {turn.role} message in a row; expected user and assistant in "
                 "turn. Join the two."
             )
 
 
+def _check_tool_turn(turns: list[Turn], n: int) -> None:
+    """A tool's result stands behind the message that asked for it, or behind other results."""
+    asked = next((turn for turn in reversed(turns[:n]) if turn.role != "tool"), None)
+    if asked is None or not asked.calls:
+        raise RequestError(
+            f"messages[{n}] is a tool message; expected an assistant message with tool_calls before it"
+        )
+    known = [call.id for call in asked.calls]
+    if turns[n].call_id is not None and any(known) and turns[n].call_id not in known:
+        raise RequestError(
+            f"messages[{n}].tool_call_id is {turns[n].call_id!r}; the calls before it are {known}"
+        )
+
+
 def _parse_message(message: Any, where: str) -> Turn:
     if not isinstance(message, Mapping):
         raise RequestError(f"{where} is {type(message).__name__}; expected an object with role and content")
     role = message.get("role")
-    if role not in ("system", "user", "assistant"):
-        hint = _NOT_YET.get(role) if isinstance(role, str) else None
-        raise RequestError(
-            f"{where}.role is {role!r}: {hint or nearest(role, ('system', 'user', 'assistant'))}"
-        )
-    _check_keys(message, _MESSAGE_KEYS, where)
+    if role not in _ROLES:
+        hint = _OTHER_ROLES.get(role) if isinstance(role, str) else None
+        raise RequestError(f"{where}.role is {role!r}: {hint or nearest(role, _ROLES)}")
+    _check_keys(message, _MESSAGE_KEYS[role], where)
     content = message.get("content")
+    calls = _parse_calls(message.get("tool_calls") or (), where)
+    call_id = message.get("tool_call_id")
+    if call_id is not None and not isinstance(call_id, str):
+        raise RequestError(f"{where}.tool_call_id is {type(call_id).__name__}; expected a string")
+    if content is None and calls:
+        content = ""
     if isinstance(content, str):
-        return Turn(role=role, parts=(content,))
+        return Turn(role=role, parts=(content,), calls=calls, call_id=call_id)
     if not isinstance(content, list | tuple):
         raise RequestError(
             f"{where}.content is {type(content).__name__}; expected a string or a list of parts"
         )
     parts = tuple(_parse_part(part, f"{where}.content[{n}]") for n, part in enumerate(content))
-    turn = Turn(role=role, parts=parts)
+    turn = Turn(role=role, parts=parts, calls=calls, call_id=call_id)
     if turn.pictures and role != "user":
         raise RequestError(
             f"{turn.pictures[0].where} is a picture in a {role} message; expected it in a user message"
         )
     return turn
+
+
+def _parse_calls(calls: Any, where: str) -> tuple[Call, ...]:
+    if not isinstance(calls, list | tuple):
+        raise RequestError(f"{where}.tool_calls is {type(calls).__name__}; expected a list")
+    return tuple(_parse_call(call, f"{where}.tool_calls[{n}]") for n, call in enumerate(calls))
+
+
+def _parse_call(call: Any, where: str) -> Call:
+    if not isinstance(call, Mapping) or not isinstance(call.get("function"), Mapping):
+        raise RequestError(
+            f'{where} is no call; expected {{"id": ..., "type": "function", "function": {{"name": ..., '
+            '"arguments": ...}}'
+        )
+    function, identity = call["function"], call.get("id")
+    name, arguments = function.get("name"), function.get("arguments")
+    if call.get("type", "function") != "function" or not isinstance(name, str) or not name:
+        raise RequestError(f"{where} has no function's name; only calls of functions are known")
+    if identity is not None and not isinstance(identity, str):
+        raise RequestError(f"{where}.id is {type(identity).__name__}; expected a string")
+    if isinstance(arguments, Mapping):
+        arguments = json.dumps(arguments, ensure_ascii=False)
+    if arguments in (None, ""):
+        arguments = "{}"
+    try:
+        parsed = json.loads(arguments) if isinstance(arguments, str) else None
+    except (ValueError, RecursionError):
+        parsed = None
+    if not isinstance(parsed, dict):
+        raise RequestError(f"{where}.function.arguments is no JSON object: {arguments!r:.80}")
+    return Call(identity, name, arguments)
 
 
 def _parse_part(part: Any, where: str) -> str | Picture:

@@ -25,10 +25,13 @@ from internvl.preprocess.chat_template import ChatTemplate, find_template, templ
 from internvl.preprocess.messages import Picture, Role, Turn, check_tiles, parse_messages
 from internvl.preprocess.tile_policy import TilePolicy, choose_grid
 from internvl.preprocess.tokenizer import GROUNDING_TOKENS, Segment, Tokenizer
-from internvl.types import MediaUsage, ModelInputs, TileGrid
+from internvl.preprocess.tool_format import ToolFormat, tool_format_of
+from internvl.types import Conversation, MediaUsage, ModelInputs, TileGrid
 
 if TYPE_CHECKING:
     import torch
+
+Messages = Sequence[Mapping[str, Any]] | Conversation
 
 IMAGE_START, IMAGE_CONTEXT, IMAGE_END = "<img>", "<IMG_CONTEXT>", "</img>"
 
@@ -76,6 +79,7 @@ class Processor:
         self.config = config
         self.tokenizer = tokenizer
         self.template: ChatTemplate = template_of(config) if template is None else find_template(template)
+        self.tool_format: ToolFormat = tool_format_of(tokenizer)
         self.limits = limits
         self.policy = policy
         self.image_token_id = self._required_id(IMAGE_CONTEXT)
@@ -129,21 +133,19 @@ class Processor:
 
     def render(
         self,
-        messages: Sequence[Mapping[str, Any]],
+        messages: Messages,
         *,
         tile_limits: TileLimits = TileLimits(),
         add_generation_prompt: bool = True,
     ) -> str:
         """Return the prompt text, every picture written out as its image tokens."""
-        turns = parse_messages(messages)
+        turns = self._turns(messages)
         opened = self._open_all(turns, tile_limits)
         return "".join(text for text, _ in self._segments(turns, opened, add_generation_prompt))
 
-    def plan(
-        self, messages: Sequence[Mapping[str, Any]], *, tile_limits: TileLimits = TileLimits()
-    ) -> list[MediaUsage]:
+    def plan(self, messages: Messages, *, tile_limits: TileLimits = TileLimits()) -> list[MediaUsage]:
         """Say what the pictures of a conversation will cost, before anything is cut (no `content_hash`)."""
-        return [opened.usage for opened in self._open_all(parse_messages(messages), tile_limits).values()]
+        return [opened.usage for opened in self._open_all(self._turns(messages), tile_limits).values()]
 
     def plan_sizes(
         self, sizes: Sequence[tuple[int, int]], *, tile_limits: TileLimits = TileLimits()
@@ -155,7 +157,7 @@ class Processor:
 
     def __call__(
         self,
-        messages: Sequence[Mapping[str, Any]],
+        messages: Messages,
         *,
         tile_limits: TileLimits = TileLimits(),
         add_generation_prompt: bool = True,
@@ -163,7 +165,7 @@ class Processor:
         """Return everything that the model needs to answer a conversation.
 
         Args:
-            messages: OpenAI-style, see `preprocess.messages`.
+            messages: OpenAI-style, see `preprocess.messages`; a `Conversation` where there are tools.
             tile_limits: For pictures whose part does not say it.
             add_generation_prompt: End with the header of the answer; False for a finished conversation.
 
@@ -173,7 +175,7 @@ class Processor:
         """
         import torch
 
-        turns = parse_messages(messages)
+        turns = self._turns(messages)
         opened = self._open_all(turns, tile_limits)
         segments = self._segments(turns, opened, add_generation_prompt)
         ids = self.tokenizer.encode_segments(segments)
@@ -196,6 +198,12 @@ class Processor:
         )
 
     # -- inside
+
+    def _turns(self, messages: Messages) -> list[Turn]:
+        """Check a conversation; what it says about tools becomes text."""
+        talk = messages if isinstance(messages, Conversation) else Conversation(messages=messages)
+        turns = parse_messages(talk.messages)
+        return self.tool_format.spell(turns, talk.tools, self.template.default_system)
 
     def _segments(
         self, turns: list[Turn], opened: Mapping[str, _Opened], add_generation_prompt: bool
@@ -284,7 +292,13 @@ class Processor:
         words = frozenset(name for name, token in added.items() if not token.special) | GROUNDING_TOKENS
         barred = frozenset((IMAGE_CONTEXT, *self.template.stop_tokens))
         answers = (frozenset(added) if special_in_answers else words) - barred
-        return {"user": GROUNDING_TOKENS, "system": words - barred, "assistant": answers}
+        # what a tool found is less trusted than anyone
+        return {
+            "user": GROUNDING_TOKENS,
+            "system": words - barred,
+            "assistant": answers,
+            "tool": GROUNDING_TOKENS,
+        }
 
     def _required_id(self, token: str) -> int:
         i = self.tokenizer.token_to_id(token)
