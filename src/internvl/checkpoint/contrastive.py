@@ -10,7 +10,8 @@ from internvl.checkpoint.adapters import unwrap_names
 from internvl.checkpoint.hf_config import Section, parse_vision
 from internvl.checkpoint.key_maps import contrastive_links
 from internvl.checkpoint.load import DTypeName, fill, parameter_shapes, resolve_directory
-from internvl.checkpoint.shards import open_shards, read_json
+from internvl.checkpoint.shards import open_shards
+from internvl.config.files import read_json_object
 from internvl.config.model import ContrastiveConfig, RopeConfig, TextConfig
 from internvl.errors import CheckpointError
 from internvl.models.contrastive import ContrastiveModel
@@ -21,7 +22,7 @@ from internvl.preprocess.tokenizer import load_tokenizer
 def read_contrastive_config(directory: Path) -> ContrastiveConfig:
     """config.json of an InternVL-C/G checkpoint."""
     path = directory / "config.json"
-    top = Section(read_json(path), str(path))
+    top = Section(read_json_object(path), str(path))
     if "qllama_config" not in top.values:
         raise CheckpointError(
             f"{path} has no qllama_config: this is not InternVL-C/G; chat models load by load_model"

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from internvl.checkpoint.registry import CHAT_MODELS, architecture_names, text_family, unknown_model
-from internvl.checkpoint.shards import read_json
 from internvl.checkpoint.side_note import apply_note
+from internvl.config.files import read_json_object
 from internvl.config.model import (
     HF_TEMPLATE,
     ModelConfig,
@@ -76,14 +76,14 @@ class Section:
 
 def read_model_config(directory: Path) -> ModelConfig:
     """Read what a checkpoint directory is; CheckpointError says what is missing or unknown."""
-    top = Section(read_json(directory / "config.json"), str(directory / "config.json"))
+    top = Section(read_json_object(directory / "config.json"), str(directory / "config.json"))
     config = _github_config(top) if model_layout(top) == "github" else _hf_config(top, directory)
     return apply_note(config, top.values, top.where)
 
 
 def read_vision_config(directory: Path) -> VisionConfig:
     """Read a vision tower's config, from its own directory or from a chat model's."""
-    top = Section(read_json(directory / "config.json"), str(directory / "config.json"))
+    top = Section(read_json_object(directory / "config.json"), str(directory / "config.json"))
     if "vision_config" in top.values:
         top = top.section("vision_config")
     return parse_vision(top)
@@ -91,19 +91,19 @@ def read_vision_config(directory: Path) -> VisionConfig:
 
 def read_image_token_id(directory: Path) -> int:
     """Look up the id of `<IMG_CONTEXT>` in config.json or the tokenizer's files."""
-    config = read_json(directory / "config.json")
+    config = read_json_object(directory / "config.json")
     if isinstance(config.get("image_token_id"), int):
         return config["image_token_id"]
     if (directory / "tokenizer.json").is_file():
-        for token in read_json(directory / "tokenizer.json").get("added_tokens", []):
+        for token in read_json_object(directory / "tokenizer.json").get("added_tokens", []):
             if token.get("content") == IMAGE_TOKEN:
                 return token["id"]
     if (directory / "added_tokens.json").is_file():
-        added = read_json(directory / "added_tokens.json")
+        added = read_json_object(directory / "added_tokens.json")
         if IMAGE_TOKEN in added:
             return added[IMAGE_TOKEN]
     if (directory / "tokenizer_config.json").is_file():
-        decoder = read_json(directory / "tokenizer_config.json").get("added_tokens_decoder", {})
+        decoder = read_json_object(directory / "tokenizer_config.json").get("added_tokens_decoder", {})
         for token_id, token in decoder.items():
             if token.get("content") == IMAGE_TOKEN:
                 return int(token_id)
@@ -182,11 +182,11 @@ def _picture_settings(directory: Path) -> dict[str, Any]:
     """The image processor's settings: their own file before 5.0, a section of processor_config.json since."""
     processor = directory / "processor_config.json"
     if processor.is_file():
-        settings = read_json(processor).get("image_processor")
+        settings = read_json_object(processor).get("image_processor")
         if isinstance(settings, dict):
             return settings
     own = directory / "preprocessor_config.json"
-    return read_json(own) if own.is_file() else {}
+    return read_json_object(own) if own.is_file() else {}
 
 
 def parse_vision(section: Section) -> VisionConfig:

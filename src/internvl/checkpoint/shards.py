@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from internvl.config.files import read_json_object
 from internvl.errors import CheckpointError
 
 #: safetensors' own limit on the header.
@@ -184,7 +185,7 @@ def refuse_links_outside(directory: Path) -> None:
 
 
 def _open_index(index: Path) -> Shards:
-    weight_map = read_json(index).get("weight_map")
+    weight_map = read_json_object(index).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(v, str) for v in weight_map.values()):
         raise CheckpointError(f"{index}: expected a 'weight_map' from tensor names to file names")
     names = sorted(set(weight_map.values()))
@@ -273,16 +274,3 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         raise ValueError("a key occurs twice")
     return found
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """Read a JSON object; CheckpointError when the file is missing or holds something else."""
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{file} is missing; a checkpoint directory needs it") from error
-    except (ValueError, OSError) as error:
-        raise CheckpointError(f"{file} cannot be read as JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{file} holds no JSON object")
-    return value

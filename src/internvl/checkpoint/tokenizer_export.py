@@ -15,7 +15,6 @@ from typing import Any
 
 from internvl.checkpoint.hf_config import read_image_token_id
 from internvl.checkpoint.output import write_json
-from internvl.checkpoint.shards import read_json
 from internvl.checkpoint.side_note import NOTE_KEY
 from internvl.checkpoint.tokenizer_json import as_tokenizer_json
 from internvl.checkpoint.transformers_files import (
@@ -24,6 +23,7 @@ from internvl.checkpoint.transformers_files import (
     tokenizer_config,
 )
 from internvl.checkpoint.write_config import TokenIds
+from internvl.config.files import read_json_object
 from internvl.config.model import Layout, ModelConfig
 from internvl.errors import CheckpointError
 from internvl.preprocess.bpe_tokenizer import BpeTokenizer
@@ -160,11 +160,11 @@ def _image_token_id(directory: Path, tokenizer: Tokenizer) -> int:
 
 def _config_ids(directory: Path) -> dict[str, int | None]:
     """bos, eos and pad as the language model's part of config.json has them."""
-    values = read_json(directory / "config.json")
+    values = read_json_object(directory / "config.json")
     text = values.get("llm_config") or values.get("text_config") or {}
     found = {name: text.get(f"{name}_token_id") for name in ("bos", "eos", "pad")}
     return {name: value if isinstance(value, int) else None for name, value in found.items()}
 
 
 def _optional_json(file: Path) -> dict[str, Any] | None:
-    return read_json(file) if file.is_file() else None
+    return read_json_object(file) if file.is_file() else None

@@ -15,6 +15,7 @@ from typing import Any
 import tokenizers
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers
 
+from internvl.config.files import parse_json_object, read_json_object, read_text
 from internvl.errors import CheckpointError
 from internvl.preprocess.tokenizer import Tokenizer
 from internvl.preprocess.tokenizer_files import (
@@ -23,9 +24,6 @@ from internvl.preprocess.tokenizer_files import (
     SpecialNames,
     TokenizerFiles,
     added_tokens_from_list,
-    parse_json_object,
-    read_json_object,
-    read_text,
 )
 
 QWEN2_WORDS = "|".join(

@@ -13,11 +13,12 @@ from typing import Any, Literal
 
 import sentencepiece
 
+from internvl.config.files import read_bytes
 from internvl.errors import CheckpointError
 from internvl.preprocess.bpe_tokenizer import complete_added
 from internvl.preprocess.sentencepiece_model import without_dummy_prefix
 from internvl.preprocess.tokenizer import Tokenizer, clean_up_spaces
-from internvl.preprocess.tokenizer_files import SpecialNames, TokenizerFiles, read_bytes
+from internvl.preprocess.tokenizer_files import SpecialNames, TokenizerFiles
 
 WORD_MARK = "\u2581"
 

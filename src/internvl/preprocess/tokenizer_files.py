@@ -6,16 +6,14 @@ expected type. Everything else is a CheckpointError that names the file. Called 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from internvl.config.files import read_json_object
 from internvl.errors import CheckpointError
 
-MAX_FILE_BYTES = 64 * 2**20
-"""The largest tokenizer files of the family are 20 MB (GPT-OSS)."""
 MAX_TOKEN_ID = 2**22
 """No vocabulary of the family exceeds 2**18."""
 MAX_ADDED_TOKENS = 2**16
@@ -111,44 +109,6 @@ def text_of(value: Any) -> str | None:
     if isinstance(value, Mapping):
         value = value.get("content")
     return value if isinstance(value, str) and value else None
-
-
-def read_bytes(path: Path) -> bytes:
-    """Read a file, refusing sizes that no tokenizer has."""
-    try:
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise CheckpointError(
-                f"{path} has {size / 2**20:.0f} MiB; tokenizer files are limited to "
-                f"{MAX_FILE_BYTES // 2**20} MiB. Is it the right file?"
-            )
-        return path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
-
-
-def read_text(path: Path) -> str:
-    """Read a UTF-8 file."""
-    try:
-        return read_bytes(path).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise CheckpointError(f"{path} is not UTF-8 text (byte {error.start})") from error
-
-
-def read_json_object(path: Path) -> dict[str, Any]:
-    """Read a JSON file that holds an object."""
-    return parse_json_object(path, read_text(path))
-
-
-def parse_json_object(path: Path, text: str) -> dict[str, Any]:
-    """Parse the text of a JSON file that holds an object."""
-    try:
-        value = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise CheckpointError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path} holds a JSON {type(value).__name__}; expected an object")
-    return value
 
 
 def read_tokenizer_files(directory: Path) -> TokenizerFiles:

@@ -211,7 +211,7 @@ def test_a_missing_or_broken_file_is_named(tmp_path):
     with pytest.raises(CheckpointError, match="config.json is missing"):
         read_model_config(tmp_path)
     (tmp_path / "config.json").write_text("{", encoding="utf-8")
-    with pytest.raises(CheckpointError, match="config.json cannot be read as JSON"):
+    with pytest.raises(CheckpointError, match="config.json is not valid JSON"):
         read_model_config(tmp_path)
 
 
