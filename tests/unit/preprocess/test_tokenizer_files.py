@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 
+from internvl.config import files
 from internvl.errors import CheckpointError
-from internvl.preprocess import tokenizer_files
 from internvl.preprocess.tokenizer import load_tokenizer
 from tiny_tokenizers import added_entry, write_json, write_tokenizer
 
@@ -73,7 +73,7 @@ def test_broken_files_are_named(copy, kind, content):
 
 
 def test_files_beyond_any_tokenizer_are_not_read(copy, monkeypatch):
-    monkeypatch.setattr(tokenizer_files, "MAX_FILE_BYTES", 1000)
+    monkeypatch.setattr(files, "MAX_FILE_BYTES", 1000)
     refused(copy("qwen"), "MiB")
     refused(copy("yi"), "MiB")
 
