@@ -21,6 +21,9 @@ class StageConfig:
     steps: int
     image_size: int = 112
     batch_size: int = 64
+    pages: int = 0
+    """Pages of text beside each batch that only the vision tower and its dense heads see: letters are learnt there,
+    and the decoder takes two thirds of a step."""
     turns: int = 4
     """Questions asked about a picture."""
     learning_rate: float = 1e-3
@@ -43,6 +46,11 @@ class StageConfig:
             raise ConfigError(
                 f"stage {self.name}: mixture names {sorted(unknown)}; known: {', '.join(SKILLS)}, chat"
             )
+
+    @property
+    def items_per_step(self) -> int:
+        """Conversations and silent pages of one update."""
+        return self.batch_size + self.pages
 
     def learning_rate_at(self, step: int) -> float:
         """Warm up, stay, decay (WSD): the rate of update number `step`, from 0."""

@@ -28,7 +28,7 @@ from internvl.train.dense import HEADS, Targets, dense_targets
 
 @dataclass(slots=True, kw_only=True)
 class Item:
-    """One conversation and its picture."""
+    """One conversation and its picture; a silent picture has no ids."""
 
     ids: list[int]
     labels: list[int]
@@ -43,13 +43,16 @@ class Batch:
     """A micro-batch, padded on the right."""
 
     input_ids: Tensor
-    """(B, T) int64."""
+    """(B, T) int64; B counts conversations."""
     labels: Tensor
     """(B, T) int64, IGNORE_INDEX where nothing is learnt; not shifted."""
     attention_mask: Tensor
     """(B, T) int64, 0 at padding."""
     pixel_values: Tensor | None
-    """(N, 3, S, S) float32, in the order of the sequences that have a picture; None if none has."""
+    """(N, 3, S, S) float32: the pictures of the sequences that have one, in their order, then the silent ones; None
+    without pictures."""
+    num_silent: int
+    """Pictures that no sequence shows."""
     targets: dict[str, Tensor]
     """By head, each with a leading N; empty without pictures."""
 
@@ -69,7 +72,8 @@ class NanoDataset(Dataset[Item]):
 
     def __getitem__(self, index: int) -> Item:
         rng = random.Random(f"{self.stage.name}/{self.stage.seed}/{index}")
-        skill = rng.choices(self._names, self._weights)[0]
+        silent = index % self.stage.items_per_step >= self.stage.batch_size
+        skill = "page" if silent else rng.choices(self._names, self._weights)[0]
         if skill == "chat":
             assert self.encoder is not None
             ids, labels = self.encoder.small_talk(rng)
@@ -79,7 +83,9 @@ class NanoDataset(Dataset[Item]):
         size = self.stage.image_size
         targets = dense_targets(scene, size // 14, 2)
         ids, labels = (
-            ([], []) if self.encoder is None else self.encoder.about(rng, scene, self.stage.turns, size)
+            ([], [])
+            if silent or self.encoder is None
+            else self.encoder.about(rng, scene, self.stage.turns, size)
         )
         return Item(ids=ids, labels=labels, tile=squash(scene.image, size), targets=targets)
 
@@ -95,8 +101,10 @@ def squash(image: Image.Image, size: int) -> np.ndarray:
 
 
 def collate(items: Sequence[Item], pad_id: int = 0) -> Batch:
-    """Pad conversations and stack pictures."""
-    length = max(1, max(len(item.ids) for item in items))
+    """Pad conversations and stack pictures, those that nobody talks about last."""
+    silent = [item for item in items if not item.ids]
+    items = [item for item in items if item.ids]
+    length = max((len(item.ids) for item in items), default=0)
     input_ids = torch.full((len(items), length), pad_id, dtype=torch.int64)
     labels = torch.full((len(items), length), IGNORE_INDEX, dtype=torch.int64)
     mask = torch.zeros((len(items), length), dtype=torch.int64)
@@ -105,13 +113,14 @@ def collate(items: Sequence[Item], pad_id: int = 0) -> Batch:
         input_ids[row, :n] = torch.tensor(item.ids, dtype=torch.int64)
         labels[row, :n] = torch.tensor(item.labels, dtype=torch.int64)
         mask[row, :n] = 1
-    tiles = [item.tile for item in items if item.tile is not None]
-    found = [item.targets for item in items if item.targets is not None]
+    tiles = [item.tile for item in (*items, *silent) if item.tile is not None]
+    found = [item.targets for item in (*items, *silent) if item.targets is not None]
     return Batch(
         input_ids=input_ids,
         labels=labels,
         attention_mask=mask,
         pixel_values=normalize(np.stack(tiles)) if tiles else None,
+        num_silent=len(silent),
         targets={name: torch.from_numpy(np.stack([t[name] for t in found])) for name in HEADS}
         if found
         else {},
@@ -120,7 +129,7 @@ def collate(items: Sequence[Item], pad_id: int = 0) -> Batch:
 
 def batches(dataset: NanoDataset, *, first_step: int, steps: int, workers: int) -> Iterator[Batch]:
     """Batches of updates `first_step` .. `steps` - 1, in order, made by `workers` low-priority processes."""
-    size = dataset.stage.batch_size
+    size = dataset.stage.items_per_step
     order = [list(range(step * size, (step + 1) * size)) for step in range(first_step, steps)]
     loader = DataLoader(
         dataset, batch_sampler=order, collate_fn=collate, num_workers=workers, worker_init_fn=_be_nice,

@@ -43,7 +43,8 @@ class Trainee(nn.Module):
                 weighted = [HEAD_WEIGHTS[name] * loss for name, loss in losses.items()]
                 total = total + stage.dense_weight * torch.stack(weighted).sum()
         if stage.language_weight:
-            losses["language"] = language_loss(self.model, batch, embeds)
+            spoken = None if embeds is None else embeds[: len(embeds) - batch.num_silent]
+            losses["language"] = language_loss(self.model, batch, spoken)
             total = total + stage.language_weight * losses["language"]
         return {**losses, "total": total}
 
@@ -135,7 +136,7 @@ def train(
         else:
             refused += 1
         run.step += 1
-        seen += len(batch.input_ids)
+        seen += stage.items_per_step
         for name, loss in losses.items():
             running[name] = 0.95 * running.get(name, loss.item()) + 0.05 * loss.item()
         if run.step % log_every == 0:

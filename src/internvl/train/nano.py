@@ -73,7 +73,7 @@ def main() -> None:
             stage,
             encoder if stage.language_weight else None,
             args.shared,
-            length=stage.steps * stage.batch_size,
+            length=stage.steps * stage.items_per_step,
         )
 
         def probe(run: Run, stage: StageConfig = stage, encoder: ConversationEncoder = encoder) -> None:

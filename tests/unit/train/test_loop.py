@@ -81,6 +81,23 @@ def test_the_language_loss_is_the_mean_over_labelled_tokens(encoder):
     torch.testing.assert_close(found, expected)
 
 
+def test_silent_pages_teach_the_vision_tower_and_no_words(encoder, monkeypatch):
+    draw = dataset_module._scene
+    # no fonts here: shapes stand in for pages
+    monkeypatch.setattr(dataset_module, "_scene", lambda skill, *rest: draw("shape", *rest))
+    config = stage(2, pages=3, mixture={"shape": 1.0})
+    data = NanoDataset(config, encoder, None, length=14)
+    assert [bool(data[i].ids) for i in range(14)] == 2 * (4 * [True] + 3 * [False])
+    batch = next(batches(data, first_step=1, steps=2, workers=0))
+    assert (len(batch.input_ids), len(batch.pixel_values), batch.num_silent) == (4, 7, 3)
+    alone = collate([data[i] for i in range(7, 11)])
+    trainee = Trainee(InternVLModel(nano_config(56), image_token_id=encoder.image_token_id)).eval()
+    with torch.no_grad():
+        together, without = trainee(batch, config), trainee(alone, config)
+    torch.testing.assert_close(together["language"], without["language"])
+    assert together["patch_object"] != without["patch_object"]
+
+
 def test_items_are_a_function_of_their_index(encoder):
     data = NanoDataset(stage(4), encoder, None, length=16)
     one, other = data[7], data[7]
