@@ -94,17 +94,28 @@ def decode_image(blob: Blob, *, limits: MediaLimits = DEFAULT_LIMITS) -> Image.I
     return picture
 
 
-def _decode(blob: Blob, kind: Format, limits: MediaLimits) -> tuple[Image.Image, int]:
-    """RGB and the EXIF orientation that is still to be applied.
+def read_size(blob: Blob, *, limits: MediaLimits = DEFAULT_LIMITS) -> tuple[int, int]:
+    """Return (width, height) of the picture in a file's bytes, as its header says; nothing is decoded.
 
-    Pillow's plugins answer damaged files with whatever exception comes up (SyntaxError, struct.error,
-    KeyError, zlib.error, ...), so any of them becomes a MediaError.
+    A photo that is stored lying on its side is not turned here.
     """
+    with _open_header(blob, sniff(blob)) as image:
+        check_pixels(image.size, blob.name, limits)
+        return image.size
+
+
+def _open_header(blob: Blob, kind: Format) -> ImageFile:
+    """Pillow's plugins answer damaged files with whatever exception comes up (SyntaxError, struct.error,
+    KeyError, zlib.error, ...), so any of them becomes a MediaError."""
     try:
-        image = kind.open(blob.data)
+        return kind.open(blob.data)
     except Exception as error:
         raise MediaError(f"{blob.name}: not a readable {kind.name} file: {_reason(error)}") from error
-    with image:
+
+
+def _decode(blob: Blob, kind: Format, limits: MediaLimits) -> tuple[Image.Image, int]:
+    """RGB and the EXIF orientation that is still to be applied; any exception becomes a MediaError."""
+    with _open_header(blob, kind) as image:
         check_pixels(image.size, blob.name, limits)
         _check_cost(image, kind, blob, limits)
         try:

@@ -1,0 +1,249 @@
+"""From a prompt to a running answer, on the event loop: what blocks is done in threads, what waits is bounded.
+
+`Answering.start` reads media, cuts tiles and hands the prompt to the engine; the `Running` it returns yields the
+deltas. A caller that is cancelled (its client has gone) stops all of it: before the engine knows of the
+request nothing is submitted, afterwards it is aborted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, ExitStack
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from internvl.engine.context import check_context
+from internvl.engine.engine import Engine
+from internvl.engine.request import Request
+from internvl.errors import InternVLError, RequestError
+from internvl.media.image import read_size
+from internvl.media.source import Blob
+from internvl.preprocess.messages import Picture, parse_messages
+from internvl.preprocess.processor import TileLimits
+from internvl.server.config import ServerConfig
+from internvl.server.errors import Draining, Failed, TooLarge
+from internvl.server.limits import Budget
+from internvl.server.media import MediaReader, Source, find_sources, media_limits
+from internvl.types import GenerationConfig, MediaUsage, Message, ModelInputs, Response
+
+T = TypeVar("T")
+Prompt = Sequence[Message] | ModelInputs
+
+
+class DeltaQueue(queue.SimpleQueue[Response]):
+    """What the engine's thread puts in, the event loop takes out."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._items: asyncio.Queue[Response] = asyncio.Queue()
+
+    def put(self, item: Response, block: bool = True, timeout: float | None = None) -> None:
+        """Called by the engine's thread; never blocks and never fails."""
+        try:
+            self._loop.call_soon_threadsafe(self._items.put_nowait, item)
+        except RuntimeError:
+            return  # the loop has ended: nobody listens any more
+
+    async def next(self) -> Response:
+        """Wait for the next delta."""
+        return await self._items.get()
+
+
+class Running:
+    """A request that the engine works on. Use as a context manager, iterate once.
+
+    Leaving the context aborts what is unfinished and frees what the request held.
+    """
+
+    def __init__(self, request: Request, deltas: DeltaQueue, held: AsyncExitStack) -> None:
+        self.request = request
+        self._deltas = deltas
+        self._held = held
+        self._num_open = request.gen_config.n
+
+    async def __aiter__(self) -> AsyncIterator[Response]:
+        """Yield the deltas of all n answers. Raises what made the request fail."""
+        while self._num_open:
+            delta = await self._deltas.next()
+            self._num_open -= delta.finish_reason is not None
+            if delta.finish_reason == "error":
+                raise self.request.error or Failed("the answer failed")
+            if delta.finish_reason == "abort":
+                raise Draining("the server is shutting down; the answer was not finished")
+            yield delta
+
+    async def collect(self) -> list[Response]:
+        """Return the n complete answers."""
+        answers: dict[int, Response] = {}
+        async for delta in self:
+            answers[delta.choice] = answers[delta.choice].extend(delta) if delta.choice in answers else delta
+        return [answers[choice] for choice in sorted(answers)]
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._num_open:
+            self.request.abort()
+        await self._held.aclose()
+
+
+class Answering:
+    """Turns prompts of HTTP requests into running requests of the engine."""
+
+    def __init__(self, engine: Engine, config: ServerConfig, media: MediaReader) -> None:
+        self._engine = engine
+        self._config = config
+        self._media = media
+        self._limits = media_limits(config)
+        self._threads = ThreadPoolExecutor(config.prepare_threads, thread_name_prefix="internvl-prepare")
+        self._tiles = Budget(config.max_prepared_bytes)
+
+    def close(self) -> None:
+        """End the threads."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def start(
+        self, prompt: Prompt, gen_config: GenerationConfig, *, fit_answer: bool = False, owner: str = ""
+    ) -> Running:
+        """Prepare a prompt and submit it.
+
+        Args:
+            prompt: Messages as clients write them, or ids.
+            gen_config: How to answer.
+            fit_answer: Shorten the answer to the room that the session has.
+            owner: Whose uploaded files the messages may name.
+
+        Raises:
+            InternVLError: Whatever is wrong with the request, or the server has no room.
+        """
+        check_token_ids(gen_config, self._engine.model.config.text.vocab_size)
+        held = AsyncExitStack()
+        try:
+            inputs = prompt
+            if not isinstance(prompt, ModelInputs):
+                inputs = await self._prepare(prompt, owner, held)
+            deltas = DeltaQueue()
+            return Running(await self._submit(inputs, gen_config, fit_answer, deltas), deltas, held)
+        except BaseException:
+            await held.aclose()
+            raise
+
+    async def plan(self, messages: Sequence[Message], owner: str = "") -> list[MediaUsage]:
+        """Return what the pictures of a conversation will cost; nothing is decoded or cut."""
+        files = ExitStack()
+        try:
+            return (await self._read(messages, owner, files))[1]
+        finally:
+            files.close()
+
+    async def _prepare(self, messages: Sequence[Message], owner: str, held: AsyncExitStack) -> ModelInputs:
+        """Return prompt and tiles; `held` gives back the room that the tiles take."""
+        files = ExitStack()
+        try:
+            filled, media = await self._read(messages, owner, files)
+            size = sum(item.num_tiles for item in media) * self._tile_bytes
+            await held.enter_async_context(self._tiles.hold(size))
+            return await self._in_thread(lambda: self._engine.prepare(filled))
+        finally:
+            files.close()
+
+    @property
+    def _tile_bytes(self) -> int:
+        """Of one tile, (3, S, S) float32."""
+        return 3 * 4 * int(self._engine.processor.config.image_size) ** 2
+
+    async def _read(
+        self, messages: Sequence[Message], owner: str, files: ExitStack
+    ) -> tuple[list[Message], list[MediaUsage]]:
+        """Return the messages with their pictures' bytes, which `files` forgets, and what these will cost."""
+        named, sources = find_sources(messages)
+        parse_messages(named)  # what is wrong with the messages is said before anything is fetched
+        blobs = await self._media.read(sources, owner)
+        files.callback(self._media.forget, blobs)
+        filled = fill(named, sources, blobs)
+        pictures = [picture for turn in parse_messages(filled) for picture in turn.pictures]
+        return filled, await self._in_thread(lambda: self._plan(pictures, blobs))
+
+    def _plan(self, pictures: Sequence[Picture], blobs: Sequence[Blob]) -> list[MediaUsage]:
+        """Refuse what is too large before it is decoded: a picture of a few kB may hold 80 million pixels."""
+        sizes = [read_size(blob, limits=self._limits) for blob in blobs]
+        total = sum(width * height for width, height in sizes)
+        if total > self._config.max_total_pixels:
+            raise TooLarge(
+                f"the pictures of this request have {total / 1e6:.0f} Mpx together; the limit is"
+                f" {self._config.max_total_pixels / 1e6:.0f} Mpx"
+            )
+        engine = self._engine.config
+        media = []
+        for picture, size in zip(pictures, sizes, strict=True):
+            limits = TileLimits(
+                min_tiles=picture.min_tiles or engine.min_tiles,
+                max_tiles=picture.max_tiles or engine.max_tiles,
+                thumbnail=picture.thumbnail,
+                policy=engine.tile_policy,
+            )
+            media += self._engine.processor.plan_sizes([size], tile_limits=limits)
+        if media:
+            check_context(
+                num_prompt_tokens=sum(item.num_tokens for item in media),
+                media=media,
+                max_new_tokens=1,
+                session_len=self._engine.session_len,
+                model_context=self._engine.model.config.text.max_position,
+            )
+        return media
+
+    async def _submit(
+        self, inputs: Prompt, gen_config: GenerationConfig, fit_answer: bool, deltas: DeltaQueue
+    ) -> Request:
+        def submit() -> Request:
+            return self._engine.submit(inputs, gen_config, fit_answer=fit_answer, deltas=deltas)
+
+        submitted = asyncio.ensure_future(self._in_thread(submit))
+        try:
+            return await asyncio.shield(submitted)
+        except asyncio.CancelledError:
+            submitted.add_done_callback(_abort_submitted)
+            raise
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+
+def _abort_submitted(submitted: asyncio.Future[Request]) -> None:
+    """The client went while its request was handed over."""
+    if not submitted.cancelled() and submitted.exception() is None:
+        submitted.result().abort()
+
+
+def fill(messages: Sequence[Message], sources: Sequence[Source], blobs: Sequence[Blob]) -> list[Message]:
+    """Return the messages with the bytes in the places of the addresses."""
+    filled: list[Any] = [
+        {**message, "content": list(message["content"])}
+        if isinstance(message.get("content"), list)
+        else message
+        for message in messages
+    ]
+    for source, blob in zip(sources, blobs, strict=True):
+        parts = filled[source.message]["content"]
+        parts[source.part] = {**parts[source.part], "image": blob.data}
+    return filled
+
+
+def check_token_ids(gen_config: GenerationConfig, vocab_size: int) -> None:
+    """Raise RequestError for ids that the model does not have."""
+    for name in ("stop_token_ids", "bad_token_ids"):
+        for token_id in getattr(gen_config, name):
+            if not 0 <= token_id < vocab_size:
+                raise RequestError(f"{name} holds {token_id}; the model's ids are 0 to {vocab_size - 1}")
+
+
+def is_engine_end(error: BaseException) -> bool:
+    """Whether an answer failed because the engine's thread ended: nothing can be answered any more."""
+    return type(error) is InternVLError and str(error).startswith("the engine stopped")

@@ -1,0 +1,66 @@
+"""The FastAPI application around one engine."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from internvl.chat.pipeline import Pipeline
+from internvl.engine.engine import Engine
+from internvl.errors import InternVLError
+from internvl.server import chat, models
+from internvl.server.config import ServerConfig
+from internvl.server.errors import answer_for
+from internvl.server.guard import BodyGuard, CallerGuard
+from internvl.server.middleware import RequestContext
+from internvl.server.service import Service, request_id_of
+from internvl.server.validation import invalid_body
+from internvl.version import __version__
+
+
+def create_app(engine: Engine | Pipeline, config: ServerConfig | None = None) -> FastAPI:
+    """Return the application that serves `engine` (or a pipeline's engine).
+
+    The engine stays its owner's: the application's end does not close it.
+    """
+    service = Service(engine, config or ServerConfig())
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        service.close()
+
+    app = FastAPI(
+        title="internvl",
+        version=__version__,
+        summary="Questions about pictures, answered by an InternVL model: OpenAI's API.",
+        lifespan=lifespan,
+        docs_url=None,  # its page fetches scripts from elsewhere
+        redoc_url=None,
+    )
+    app.state.service = service
+    for router in (chat.router, models.router):
+        app.include_router(router)
+    for kind in (InternVLError, HTTPException):
+        app.add_exception_handler(kind, _answer_error)
+    app.add_exception_handler(RequestValidationError, _answer_invalid)
+    # the last one added is the outermost
+    app.add_middleware(BodyGuard, config=service.config)
+    app.add_middleware(CallerGuard, service=service)
+    app.add_middleware(RequestContext)
+    return app
+
+
+async def _answer_error(request: Request, error: Exception) -> Response:
+    answer = answer_for(error, request_id_of(request))
+    return JSONResponse(answer.body, status_code=answer.status, headers=answer.headers)
+
+
+async def _answer_invalid(request: Request, error: Any) -> Response:
+    return await _answer_error(request, invalid_body(error.errors()))

@@ -1,0 +1,98 @@
+"""Who asks, how often, and how much: decided before a body is read."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from internvl.server.config import ServerConfig
+from internvl.server.errors import Overloaded, TooLarge, TooSlow
+
+if TYPE_CHECKING:
+    from internvl.server.service import Service
+
+#: Whoever keeps the machine running may ask these without a key.
+_OPEN_PATHS = ("/health", "/ready")
+
+
+class CallerGuard:
+    """Finds out who asks, and lets requests that make work in one by one."""
+
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        self._app = app
+        self._service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request (ASGI)."""
+        if scope["type"] != "http" or scope["path"] in _OPEN_PATHS:
+            await self._app(scope, receive, send)
+            return
+        caller = address_of(scope)
+        scope["state"]["caller"] = caller
+        if scope["method"] != "POST":
+            await self._app(scope, receive, send)
+            return
+        with self._service.gate.admit(caller):
+            await self._app(scope, receive, send)
+
+
+class BodyGuard:
+    """Counts the bytes of bodies while they come, and how long they take."""
+
+    def __init__(self, app: ASGIApp, config: ServerConfig) -> None:
+        self._app = app
+        self._config = config
+        self._held_bytes = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request (ASGI)."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        limit = self._config.max_body_bytes
+        announced = Headers(scope=scope).get("content-length", "")
+        if announced.isdecimal() and int(announced) > limit:
+            raise _too_large(limit)
+        size, complete = 0, False
+
+        async def receive_counted() -> Message:
+            nonlocal size, complete
+            if complete:
+                return await receive()  # the client's end, which may be long in coming
+            try:
+                async with asyncio.timeout(self._config.body_timeout_s):
+                    message = await receive()
+            except TimeoutError:
+                raise TooSlow(f"no part of the body came for {self._config.body_timeout_s:g} s") from None
+            if message["type"] != "http.request":
+                return message
+            got = len(message.get("body", b""))
+            complete = not message.get("more_body", False)
+            size += got
+            self._held_bytes += got
+            if size > limit:
+                raise _too_large(limit)
+            if self._held_bytes > self._config.max_inflight_body_bytes:
+                raise Overloaded("the bodies of other requests fill the memory for them; try again later")
+            return message
+
+        try:
+            await self._app(scope, receive_counted, send)
+        finally:
+            self._held_bytes -= size
+
+
+def address_of(scope: Scope) -> str:
+    """Return the client's address, the caller where there are no keys."""
+    client = scope.get("client")
+    return client[0] if client else "local"
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(
+        f"the body is larger than {limit} bytes; upload large files with /v1/files, or send addresses",
+        headers={"Connection": "close"},
+    )

@@ -1,0 +1,104 @@
+"""What the handlers share: one engine, its limits, and what hangs on them. Made by `app.create_app`."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from internvl.chat.pipeline import Pipeline
+from internvl.engine.engine import Engine
+from internvl.media.source import short_name
+from internvl.preprocess.messages import nearest
+from internvl.server.answering import Answering
+from internvl.server.config import ServerConfig
+from internvl.server.errors import UnknownModel
+from internvl.server.limits import Gate
+from internvl.server.media import MediaReader
+from internvl.version import __version__
+
+FINGERPRINT = f"internvl-{__version__}"
+
+
+class NoFiles:
+    """Stands for uploaded files where there are none."""
+
+    def read(self, file_id: str, owner: str, max_bytes: int) -> bytes:
+        """Raise NotFound."""
+        from internvl.server.errors import NotFound
+
+        raise NotFound(f"there is no file {short_name(file_id)!r}")
+
+
+class Service:
+    """The state of one server."""
+
+    def __init__(self, engine: Engine | Pipeline, config: ServerConfig) -> None:
+        self.engine: Engine = engine.engine if isinstance(engine, Pipeline) else engine
+        self.config = config
+        self.created = int(time.time())
+        self.gate = Gate(
+            max_concurrent=config.max_concurrent_requests,
+            max_concurrent_per_caller=config.max_concurrent_per_key,
+            requests_per_minute=config.requests_per_minute,
+        )
+        self.media = MediaReader(config, NoFiles())
+        self.answering = Answering(self.engine, config, self.media)
+        self.engine_ended = False
+        """Set when an answer failed because the engine's thread ended."""
+
+    @property
+    def model_name(self) -> str:
+        """The model's shown name."""
+        return self.config.model_names[0]
+
+    def now(self) -> int:
+        """Return the time as OpenAI's answers have it: seconds since 1970."""
+        return int(time.time())
+
+    def check_model(self, name: str) -> None:
+        """Raise UnknownModel unless this server's model is called so."""
+        if name not in self.config.model_names:
+            raise UnknownModel(
+                f"the model {short_name(name)!r} is not served. {nearest(name, self.config.model_names)}",
+                param="model",
+            )
+
+    def close(self) -> None:
+        """End what was started; the engine is its owner's to close."""
+        self.media.close()
+        self.answering.close()
+
+
+def get_service(request: Request) -> Service:
+    """Return the service that a request came to (a FastAPI dependency)."""
+    service: Service = request.app.state.service
+    return service
+
+
+ServiceDep = Annotated[Service, Depends(get_service)]
+
+
+def caller_of(request: Request) -> str:
+    """Return who asks: the name of a key, or an address. Files and batches belong to it."""
+    caller: str = request.scope["state"]["caller"]
+    return caller
+
+
+def request_id_of(request: Request) -> str:
+    """Return the id that the answer's header x-request-id has."""
+    request_id: str = request.scope["state"]["request_id"]
+    return request_id
+
+
+def new_id(prefix: str) -> str:
+    """Return an id that cannot be guessed, e.g. "chatcmpl-" and 32 digits."""
+    return f"{prefix}{secrets.token_hex(16)}"
+
+
+def is_id(text: str, prefix: str) -> bool:
+    """Whether a text has the form of `new_id(prefix)`; then it is safe as a file name."""
+    return re.fullmatch(re.escape(prefix) + "[0-9a-f]{32}", text) is not None

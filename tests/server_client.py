@@ -1,0 +1,123 @@
+"""Talk to the server's application in this process, without sockets; and over a loopback socket."""
+
+import asyncio
+import base64
+import contextlib
+import io
+import json
+import threading
+import time
+
+import httpx
+import uvicorn
+
+from internvl.server.app import create_app
+from internvl.server.config import ServerConfig
+from tiny_engines import picture, tiny_engine
+
+MODEL = "internvl"
+
+
+def tiny_app(engine=None, **config):
+    return create_app(engine or tiny_engine(), ServerConfig(**config))
+
+
+def call(app, method, path, **options) -> httpx.Response:
+    """One request, answered to its end."""
+
+    async def send():
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+            return await client.request(method, path, **options)
+
+    return asyncio.run(send())
+
+
+def post(app, path, body, **options) -> httpx.Response:
+    return call(app, "POST", path, json=body, **options)
+
+
+def chat_body(text="What is it?", pictures=(), **fields):
+    parts = [{"type": "image_url", "image_url": {"url": url}} for url in pictures]
+    content = [*parts, {"type": "text", "text": text}] if parts else text
+    return {
+        "model": MODEL,
+        "messages": [{"role": "user", "content": content}],
+        "max_tokens": 6,
+        **fields,
+    }
+
+
+def data_url(image=None, form="PNG") -> str:
+    buffer = io.BytesIO()
+    (image or picture()).save(buffer, form)
+    return f"data:image/{form.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def chat(app, *arguments, **fields) -> httpx.Response:
+    return post(app, "/v1/chat/completions", chat_body(*arguments, **fields))
+
+
+def events(response) -> list:
+    """The data of a stream's events; the last one of a chat is "[DONE]"."""
+    found = []
+    for block in response.text.split("\n\n"):
+        for line in block.splitlines():
+            if line.startswith("data: "):
+                data = line.removeprefix("data: ")
+                found.append(data if data == "[DONE]" else json.loads(data))
+    return found
+
+
+class Connection:
+    """One ASGI call by hand: the client may go at any moment."""
+
+    def __init__(self, app, path, body, method="POST", headers=()):
+        self._app = app
+        self._scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": "1.1",
+            "method": method,
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": b"",
+            "root_path": "",
+            "scheme": "http",
+            "headers": [(b"content-type", b"application/json"), *headers],
+            "client": ("127.0.0.1", 1),
+            "server": ("127.0.0.1", 2),
+        }
+        self._body = json.dumps(body).encode()
+        self._gone = asyncio.Event()
+        self.sent = asyncio.Queue()
+        self._first = True
+
+    async def _receive(self):
+        if self._first:
+            self._first = False
+            return {"type": "http.request", "body": self._body, "more_body": False}
+        await self._gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def run(self):
+        await self._app(self._scope, self._receive, self.sent.put)
+
+    def leave(self):
+        self._gone.set()
+
+
+@contextlib.contextmanager
+def served(app):
+    """A real server on a free loopback port; yields its address."""
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive(), "the server ended at its start"
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
