@@ -19,18 +19,19 @@ import threading
 import time
 import zlib
 from collections.abc import Iterable, Iterator
-from typing import Any
+from io import BytesIO
+from typing import Any, BinaryIO
 
 import httpcore
 import httpx
 
 from internvl.errors import MediaError
-from internvl.media.limits import AddressPolicy, MediaLimits
+from internvl.media.limits import AddressPolicy, Cap, MediaKind, MediaLimits
 from internvl.media.source import Blob, short_name
 from internvl.version import __version__
 
 _HEADERS = {
-    "Accept": "image/*,*/*;q=0.5",
+    "Accept": "image/*,video/*,*/*;q=0.5",
     "Accept-Encoding": "identity",
     "User-Agent": f"internvl/{__version__}",
 }
@@ -49,7 +50,20 @@ def fetch(url: str, *, limits: MediaLimits, policy: AddressPolicy) -> Blob:
         MediaError: A place the policy refuses, an answer other than 200, too many redirects, too large, too
             slow.
     """
-    deadline = time.monotonic() + limits.timeout_s
+    body = BytesIO()
+    name = download(url, body, limits=limits, policy=policy)
+    return Blob(body.getvalue(), name)
+
+
+def download(
+    url: str, into: BinaryIO, *, limits: MediaLimits, policy: AddressPolicy, kind: MediaKind = "picture"
+) -> str:
+    """Write the body behind an http(s) URL into a file as it comes; return the URL's name for messages.
+
+    Size and time are those of the kind of media; errors as of `fetch`.
+    """
+    patience = limits.time_cap(kind)
+    deadline = time.monotonic() + patience.value
     name = _display_name(url)
     place = _parse(url, name)
     backend = _GuardedBackend(policy, deadline, name)
@@ -66,11 +80,10 @@ def fetch(url: str, *, limits: MediaLimits, policy: AddressPolicy) -> Blob:
                         continue
                     if response.status != 200:
                         raise MediaError(f"{name}: the server answered HTTP {response.status}")
-                    return Blob(_read_body(response.iter_stream(), headers, name, limits), name)
+                    _write_body(response.iter_stream(), headers, name, limits.size_cap(kind), into)
+                    return name
     except (httpcore.TimeoutException, TimeoutError) as error:
-        raise MediaError(
-            f"{name}: not complete after {limits.timeout_s:g} s (MediaLimits.timeout_s)"
-        ) from error
+        raise MediaError(f"{name}: not complete after {patience.value:g} s ({patience.name})") from error
     except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol, OSError) as error:
         raise MediaError(f"{name}: download failed: {error}") from error
     raise MediaError(f"{name}: more than {limits.max_redirects} redirects (MediaLimits.max_redirects)")
@@ -124,18 +137,18 @@ def _display_name(url: str) -> str:
     return short_name(f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}")
 
 
-def _read_body(chunks: Iterable[bytes], headers: dict[bytes, str], name: str, limits: MediaLimits) -> bytes:
+def _write_body(
+    chunks: Iterable[bytes], headers: dict[bytes, str], name: str, cap: Cap, into: BinaryIO
+) -> None:
     announced = headers.get(b"content-length", "")
-    if announced.isdecimal() and int(announced) > limits.max_bytes:
-        raise MediaError(
-            f"{name} has {int(announced)} bytes: the limit is {limits.max_bytes} (MediaLimits.max_bytes)"
-        )
-    body = bytearray()
-    for chunk in _decoded(chunks, headers.get(b"content-encoding", ""), name, limits.max_bytes):
-        body += chunk
-        if len(body) > limits.max_bytes:
-            raise MediaError(f"{name} is larger than {limits.max_bytes} bytes (MediaLimits.max_bytes)")
-    return bytes(body)
+    if announced.isdecimal() and int(announced) > cap.value:
+        raise MediaError(f"{name} has {int(announced)} bytes: the limit is {cap.value} ({cap.name})")
+    written = 0
+    for chunk in _decoded(chunks, headers.get(b"content-encoding", ""), name, int(cap.value)):
+        written += len(chunk)
+        if written > cap.value:
+            raise MediaError(f"{name} is larger than {cap.value} bytes ({cap.name})")
+        into.write(chunk)
 
 
 def _decoded(chunks: Iterable[bytes], encoding: str, name: str, max_bytes: int) -> Iterator[bytes]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 from internvl.errors import MediaError
-from internvl.media.limits import DEFAULT_LIMITS, DEFAULT_POLICY, AddressPolicy, MediaLimits
+from internvl.media.limits import DEFAULT_LIMITS, DEFAULT_POLICY, AddressPolicy, MediaKind, MediaLimits
 
 #: Names longer than this are shortened in messages.
 _MAX_NAME = 120
@@ -53,7 +53,7 @@ def read_source(
             "a PIL image or a numpy array"
         )
     elif source[:5].lower() == "data:":
-        blob = _read_data_url(source, limits)
+        blob = read_data_url(source, limits, "picture")
     elif "://" in source:
         blob = _read_url(source, limits, policy)
     else:
@@ -69,10 +69,11 @@ def short_name(text: str) -> str:
     return line if len(line) <= _MAX_NAME else f"{line[: _MAX_NAME - 20]}...{line[-17:]}"
 
 
-def _check_size(size: int, name: str, limits: MediaLimits) -> None:
-    if size > limits.max_bytes:
+def _check_size(size: int, name: str, limits: MediaLimits, kind: MediaKind = "picture") -> None:
+    cap = limits.size_cap(kind)
+    if size > cap.value:
         raise MediaError(
-            f"{name} has {size} bytes: the limit is {limits.max_bytes} (MediaLimits.max_bytes). "
+            f"{name} has {size} bytes: the limit is {cap.value} ({cap.name}). "
             "Send a smaller file or raise the limit."
         )
 
@@ -80,12 +81,7 @@ def _check_size(size: int, name: str, limits: MediaLimits) -> None:
 def _read_url(url: str, limits: MediaLimits, policy: AddressPolicy) -> Blob:
     scheme = url.split("://", 1)[0].lower()
     if scheme == "file":
-        parts = urlsplit(url)
-        if parts.netloc not in ("", "localhost"):
-            raise MediaError(
-                f"{short_name(url)}: file:// names the host {parts.netloc!r}: expected file:///path"
-            )
-        return _read_file(unquote(parts.path), limits, policy)
+        return _read_file(file_url_path(url), limits, policy)
     if scheme in ("http", "https"):
         from internvl.media.fetch import fetch  # the HTTP stack loads only when a URL is used
 
@@ -93,51 +89,81 @@ def _read_url(url: str, limits: MediaLimits, policy: AddressPolicy) -> Blob:
     raise MediaError(f"{short_name(url)}: the scheme {scheme!r} is not read. Use http, https, file or data.")
 
 
+def file_url_path(url: str) -> str:
+    """Return the path that a file:// URL names; MediaError if it names another machine."""
+    parts = urlsplit(url)
+    if parts.netloc not in ("", "localhost"):
+        raise MediaError(f"{short_name(url)}: file:// names the host {parts.netloc!r}: expected file:///path")
+    return unquote(parts.path)
+
+
 def _read_file(path: str | bytes, limits: MediaLimits, policy: AddressPolicy) -> Blob:
-    path = os.fsdecode(path)
-    name = short_name(path) or "'' (an empty path)"
-    if not policy.allow_local_files:
-        raise MediaError(
-            f"{name}: local files are not read here. Send a URL or the picture itself as a data: URL."
-        )
-    if "\0" in path:
-        raise MediaError(f"{name}: a path cannot hold a NUL character")
+    descriptor, name = open_file(path, policy)
     try:
-        with open(Path(path).expanduser(), "rb", opener=_open_without_waiting) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise MediaError(f"{name} is a pipe or a device: expected a regular file")
-            _check_size(status.st_size, name, limits)
+        with os.fdopen(descriptor, "rb") as file:
+            _check_size(os.fstat(file.fileno()).st_size, name, limits)
             data = file.read(limits.max_bytes + 1)  # the file may have grown since fstat
-    except FileNotFoundError:
-        raise MediaError(
-            f"{name}: no such file. Check the path (relative to {short_name(os.getcwd())})."
-        ) from None
-    except IsADirectoryError:
-        raise MediaError(f"{name} is a directory: expected a picture file") from None
-    except (OSError, RuntimeError) as error:  # no permission, name too long, unknown home
+    except OSError as error:
         raise MediaError(f"{name}: cannot read the file: {_reason(error)}") from error
     _check_size(len(data), name, limits)
     return Blob(data, name)
 
 
-def _open_without_waiting(path: str, flags: int) -> int:
-    """Opening a pipe would otherwise wait for somebody to write to it."""
-    return os.open(path, flags | os.O_NONBLOCK)
+def open_file(path: str | bytes, policy: AddressPolicy) -> tuple[int, str]:
+    """Open a local regular file; return its descriptor, which the caller closes, and its name for messages.
+
+    Raises:
+        MediaError: Missing, unreadable, no regular file, or refused by the policy.
+    """
+    path = os.fsdecode(path)
+    name = short_name(path) or "'' (an empty path)"
+    check_local(name, policy)
+    if "\0" in path:
+        raise MediaError(f"{name}: a path cannot hold a NUL character")
+    try:
+        # opening a pipe would otherwise wait for somebody to write to it
+        descriptor = os.open(Path(path).expanduser(), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise MediaError(
+            f"{name}: no such file. Check the path (relative to {short_name(os.getcwd())})."
+        ) from None
+    except (OSError, RuntimeError) as error:  # no permission, name too long, unknown home
+        raise MediaError(f"{name}: cannot read the file: {_reason(error)}") from error
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        what = "a directory" if stat.S_ISDIR(mode) else "a pipe or a device"
+        raise MediaError(f"{name} is {what}: expected a regular file")
+    return descriptor, name
+
+
+def check_local(name: str, policy: AddressPolicy) -> None:
+    """Raise MediaError where local files are not read."""
+    if not policy.allow_local_files:
+        raise MediaError(
+            f"{name}: local files are not read here. Send a URL or the picture itself as a data: URL."
+        )
 
 
 def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
-def _read_data_url(url: str, limits: MediaLimits) -> Blob:
-    """RFC 2397: data:[type][;parameter...][;base64],payload. The type is not trusted, so not even read."""
+def read_data_url(url: str, limits: MediaLimits, kind: MediaKind) -> Blob:
+    """Return the bytes in a data: URL.
+
+    RFC 2397: data:[type][;parameter...][;base64],payload. The type is not trusted, so not even read.
+
+    Raises:
+        MediaError: Malformed, or larger than this kind of media may be.
+    """
     head, comma, payload = url[5:].partition(",")
     name = f"data: URL ({len(url)} characters)"
     if not comma:
-        raise MediaError(f"{name} has no comma: expected data:image/png;base64,<the picture>")
+        example = "video/mp4" if kind == "video" else "image/png"
+        raise MediaError(f"{name} has no comma: expected data:{example};base64,<the {kind}>")
     if head.lower().replace(" ", "").endswith(";base64"):
-        _check_size(len(payload) // 4 * 3 - 2, name, limits)  # before decoding; padding may be two
+        _check_size(len(payload) // 4 * 3 - 2, name, limits, kind)  # before decoding; padding may be two
         try:
             if "%" in payload:
                 payload = unquote(payload)
@@ -145,7 +171,7 @@ def _read_data_url(url: str, limits: MediaLimits) -> Blob:
         except (binascii.Error, ValueError) as error:
             raise MediaError(f"{name} is not valid base64: {error}") from error
     else:
-        _check_size(len(payload) // 3, name, limits)  # every byte may be written as %XX
+        _check_size(len(payload) // 3, name, limits, kind)  # every byte may be written as %XX
         data = unquote_to_bytes(payload)
-    _check_size(len(data), name, limits)
+    _check_size(len(data), name, limits, kind)
     return Blob(data, name)
