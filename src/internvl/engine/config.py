@@ -40,9 +40,11 @@ class EngineConfig:
     `session_len` do not fit into it, fewer run together."""
     prefill_chunk_tokens: int = 1024
     """Prompt tokens computed before the running answers get their next token (or an abort is obeyed)."""
+    block_size: int = 16
+    """Tokens of a cache block, the unit in which memory is given out and equal beginnings are shared."""
     enable_prefix_caching: bool = True
-    """Keep the key-value rows of finished answers, so that the next turn of a conversation computes only
-    what is new."""
+    """Keep the key-value blocks of finished answers until their room is needed, so that the next turn of a
+    conversation, and whoever asks about the same pictures, computes only what is new."""
     vision_batch_size: int | None = None
     """Tiles in one call of the vision tower. None: what the CPU's caches hold (1 of 448 pixels), 16 on a
     GPU."""
@@ -71,7 +73,13 @@ class EngineConfig:
     """Start of the seeds of requests that bring none; None = a fresh one each time."""
 
     def __post_init__(self) -> None:
-        positive = ("session_len", "max_batch_size", "max_waiting_requests", "prefill_chunk_tokens")
+        positive = (
+            "session_len",
+            "max_batch_size",
+            "max_waiting_requests",
+            "prefill_chunk_tokens",
+            "block_size",
+        )
         for name in (*positive, "vision_batch_size", "min_tiles", "max_tiles"):
             value = getattr(self, name)
             if value is not None and value < 1:

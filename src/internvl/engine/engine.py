@@ -13,21 +13,25 @@ import queue
 import secrets
 import weakref
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Hashable, Sequence
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import Self
 
 from internvl.engine.answer import Answer, StopRules
+from internvl.engine.blocks import BlockManager
 from internvl.engine.config import EngineConfig, session_length
 from internvl.engine.context import check_context, room_for_answer
+from internvl.engine.encoder import tiles_per_call
 from internvl.engine.grammar import Constraint, Grammars
-from internvl.engine.memory import fitting_rows
-from internvl.engine.request import Generation, Request, content_keys
+from internvl.engine.memory import fitting_blocks
+from internvl.engine.pictures import content_keys, place_pictures
+from internvl.engine.request import Generation, Request
 from internvl.engine.runner import Runner
 from internvl.engine.sampler import Sampler
 from internvl.engine.scheduler import Scheduler
+from internvl.engine.stats import Counters, EngineStats
 from internvl.engine.worker import Worker
 from internvl.errors import CapacityError, InternVLError, RequestError
 from internvl.models.internvl import InternVLModel
@@ -36,20 +40,6 @@ from internvl.preprocess.processor import Processor, TileLimits
 from internvl.types import GenerationConfig, Message, ModelInputs, Response
 
 Prompt = Sequence[Message] | ModelInputs
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineStats:
-    """What the engine is doing, and how much it did not need to do."""
-
-    num_running: int
-    num_waiting: int
-    num_rows: int
-    """Answers that can be decoded together."""
-    cached_pictures: int
-    cached_picture_bytes: int
-    picture_hits: int
-    picture_misses: int
 
 
 class Engine:
@@ -63,21 +53,30 @@ class Engine:
         self.config = config or EngineConfig()
         text = model.config.text
         self.session_len = session_length(self.config, text)
-        self.num_rows = fitting_rows(
+        self.num_rows = self.config.max_batch_size
+        num_blocks = fitting_blocks(
             self.config, text, session_len=self.session_len, dtype=model.dtype, free=free_bytes(model.device)
         )
+        reuse = self.config.enable_prefix_caching
+        self._blocks = BlockManager(num_blocks, self.config.block_size, keep_idle=reuse)
+        counters = Counters()
         self._runner = Runner(
             model,
+            num_blocks=num_blocks,
+            block_size=self.config.block_size,
             num_rows=self.num_rows,
-            max_length=self.session_len,
-            vision_batch_size=self.config.vision_batch_size,
             vision_cache_bytes=self.config.vision_cache_bytes,
+            counters=counters,
         )
         self._scheduler = Scheduler(
+            self._blocks,
             num_rows=self.num_rows,
             chunk_tokens=self.config.prefill_chunk_tokens,
-            reuse_prefixes=self.config.enable_prefix_caching,
+            tiles_per_step=tiles_per_call(model, self.config.vision_batch_size),
+            share_prefixes=reuse,
             position_limit=model.decoder.rope.length_limit,
+            on_start=self._runner.pictures.start,
+            counters=counters,
         )
         self._worker = Worker(self._runner, self._scheduler)
         self._request_numbers = itertools.count()
@@ -102,6 +101,8 @@ class Engine:
         fit_answer: bool = False,
         index: int = 0,
         deltas: queue.SimpleQueue[Response] | None = None,
+        priority: int = 0,
+        user: Hashable = None,
     ) -> Request:
         """Start answering `prompt` and return at once.
 
@@ -112,6 +113,8 @@ class Engine:
             index: Copied into the responses; the place in a batch.
             deltas: The queue that the deltas go to; by default one of the request's own, which `stream`
             reads.
+            priority: Higher goes first, and takes the place of lower where there is no other.
+            user: Whose request it is; users with something open get equal shares of the engine.
 
         Raises:
             RequestError: The request cannot be answered; ContextLengthError: it does not fit (token bill).
@@ -126,7 +129,18 @@ class Engine:
                 f"{self._worker.num_open} answers are open, {self.num_rows} fit into a batch and"
                 f" max_waiting_requests={self.config.max_waiting_requests} more may wait; try again later"
             )
-        request = Request(inputs, gen_config, index=index, deltas=deltas or queue.SimpleQueue())
+        pictures, positions = place_pictures(inputs, self.model.config, self.model.image_token_id)
+        request = Request(
+            replace(inputs, pixel_values=None),
+            gen_config,
+            pictures=pictures,
+            image_positions=positions,
+            priority=priority,
+            user=user,
+            index=index,
+            deltas=deltas or queue.SimpleQueue(),
+            num_open=gen_config.n,
+        )
         self._worker.submit(self._generations(request))
         return request
 
@@ -209,15 +223,21 @@ class Engine:
 
     def stats(self) -> EngineStats:
         """Return a snapshot of the engine's work and caches."""
-        features = self._runner.features
+        features, blocks = self._runner.features, self._blocks
+        counters = replace(self._scheduler.counters)
         return EngineStats(
             num_running=self._scheduler.num_running,
             num_waiting=self._scheduler.num_waiting,
             num_rows=self.num_rows,
+            block_size=blocks.block_size,
+            num_blocks=blocks.num_blocks,
+            num_used_blocks=blocks.num_blocks - blocks.num_free,
+            num_cached_blocks=blocks.num_idle,
             cached_pictures=len(features),
             cached_picture_bytes=features.size_bytes,
-            picture_hits=features.hits,
-            picture_misses=features.misses,
+            picture_hits=counters.picture_hits,
+            picture_misses=counters.picture_misses,
+            counters=counters,
         )
 
     def close(self) -> None:
@@ -254,7 +274,7 @@ class Engine:
     def _generations(self, request: Request) -> list[Generation]:
         gen_config, tokenizer = request.gen_config, self.processor.tokenizer
         prompt_ids = request.inputs.input_ids.tolist()
-        keys = content_keys(request.inputs, self.model.image_token_id, prompt_ids)
+        keys = content_keys(prompt_ids, request.image_positions, request.pictures)
         rules = self._stop_rules(gen_config)
         skip = gen_config.skip_special_tokens
         if skip is None:

@@ -17,29 +17,26 @@ class FeatureCache:
         self._max_bytes = max_bytes
         self._entries: OrderedDict[str, Tensor] = OrderedDict()
         self.size_bytes = 0
-        self.hits = 0
-        self.misses = 0
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def get(self, content_hash: str) -> Tensor | None:
-        """Return the embeddings (n, K, D) of these tiles, or None; an empty hash is never found."""
+        """Return the embeddings (n * K, D) of these tiles, or None; an empty hash is never found."""
         features = self._entries.get(content_hash)
-        if features is None:
-            self.misses += 1
-            return None
-        self.hits += 1
-        self._entries.move_to_end(content_hash)
+        if features is not None:
+            self._entries.move_to_end(content_hash)
         return features
 
     def put(self, content_hash: str, features: Tensor) -> None:
-        """Keep the embeddings (n, K, D); the longest unused make room. Too large for the cache: not kept."""
+        """Keep the embeddings (n * K, D); the longest unused make room. Too large for the cache: not kept."""
         size = features.numel() * features.element_size()
         if not content_hash or size > self._max_bytes or content_hash in self._entries:
             return
-        # A view would keep alive all the pictures that were encoded together.
-        self._entries[content_hash] = features.clone()
+        if features.untyped_storage().nbytes() > size:
+            # A view would keep alive all the pictures that were encoded together.
+            features = features.clone()
+        self._entries[content_hash] = features
         self.size_bytes += size
         while self.size_bytes > self._max_bytes:
             _, oldest = self._entries.popitem(last=False)

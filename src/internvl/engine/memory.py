@@ -1,4 +1,4 @@
-"""How many conversations fit into the device's memory at once."""
+"""How many cache blocks fit into the device's memory."""
 
 from __future__ import annotations
 
@@ -14,30 +14,25 @@ from internvl.errors import CapacityError
 logger = logging.getLogger(__name__)
 
 
-def fitting_rows(
+def fitting_blocks(
     config: EngineConfig, text: TextConfig, *, session_len: int, dtype: torch.dtype, free: int | None
 ) -> int:
-    """Return how many cache rows to reserve: `max_batch_size`, or what the allowed share of `free` bytes
-    holds.
+    """Return how many blocks to reserve: for `max_batch_size` whole sessions, or what the allowed share of
+    `free` bytes holds.
 
-    Raises CapacityError when not even one conversation fits.
+    Raises CapacityError when not even one session fits.
     """
+    per_session = -(-session_len // config.block_size)
+    wanted = config.max_batch_size * per_session
     if free is None:
-        return config.max_batch_size
-    row = kv_bytes_per_token(text, str(dtype).removeprefix("torch.")) * session_len  # type: ignore[arg-type]
+        return wanted
+    per_token = kv_bytes_per_token(text, str(dtype).removeprefix("torch."))  # type: ignore[arg-type]
     allowed = int(free * config.cache_max_entry_count)
-    rows = min(config.max_batch_size, allowed // row)
-    if rows == 0:
+    fitting = allowed // (per_token * config.block_size)
+    if fitting < per_session:
         raise CapacityError(
-            f"one conversation of session_len={session_len} needs {row / 1e9:.2f} GB for keys and values, and"
-            f" {allowed / 1e9:.2f} GB may be used ({config.cache_max_entry_count:.0%} of the free memory);"
-            f" set EngineConfig.session_len to {max(1, allowed * session_len // row)} or less"
+            f"one conversation of session_len={session_len} needs {per_token * session_len / 1e9:.2f} GB for"
+            f" keys and values, and {allowed / 1e9:.2f} GB may be used ({config.cache_max_entry_count:.0%} of the"
+            f" free memory); set EngineConfig.session_len to {max(1, fitting * config.block_size)} or less"
         )
-    if rows < config.max_batch_size:
-        logger.warning(
-            "memory holds the keys and values of %d conversations of %d tokens, not of max_batch_size=%d",
-            rows,
-            session_len,
-            config.max_batch_size,
-        )
-    return rows
+    return min(wanted, fitting)

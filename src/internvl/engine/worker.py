@@ -16,11 +16,11 @@ from torch import Tensor
 
 from internvl.engine.answer import Piece, join
 from internvl.engine.request import Generation
-from internvl.engine.runner import Interrupted, Runner
+from internvl.engine.runner import Runner
 from internvl.engine.sampler import likeliest, token_logprob
-from internvl.engine.scheduler import Decode, Prefill, Scheduler
+from internvl.engine.scheduler import Chunk, Scheduler
 from internvl.errors import InternVLError, RequestError
-from internvl.types import FinishReason, Response, TokenLogprob, Usage
+from internvl.types import Response, TokenLogprob, Usage
 
 #: What one request's work may raise without being a bug of the engine; torch raises RuntimeError (out of
 #: memory among them). Anything else ends the engine, and every open request with it.
@@ -33,6 +33,7 @@ class Worker:
     def __init__(self, runner: Runner, scheduler: Scheduler) -> None:
         self._runner = runner
         self._scheduler = scheduler
+        self._counters = scheduler.counters
         self._inbox: queue.SimpleQueue[Sequence[Generation] | None] = queue.SimpleQueue()
         # Reentrant, as the garbage collector may close an engine from anywhere, this thread included.
         self._lock = threading.RLock()
@@ -76,15 +77,22 @@ class Worker:
                 while self._receive():
                     self._end_aborted()
                     step = self._scheduler.next_step()
-                    if step is not None:
-                        self._compute(step)
+                    if step is None:
+                        continue
+                    self._counters.steps += 1
+                    if step.chunks:
+                        self._compute(step.chunks)
+                    if step.tiles:
+                        self._encode(step.tiles)
         except BaseException as error:
             # A bug: nobody may wait for an answer that cannot come.
             with self._lock:
                 self._closed = True
             self._drain()
             failure = InternVLError(f"the engine stopped: {type(error).__name__}: {error}")
-            self._end(list(self._scheduler.generations()), failure)
+            for generation in list(self._scheduler.generations()):
+                generation.request.error = failure
+                self._send(generation, generation.answer.finish("error"))
             raise
 
     def _receive(self) -> bool:
@@ -97,7 +105,7 @@ class Worker:
                 return True
             if generations is None:
                 for generation in list(self._scheduler.generations()):
-                    self._finish(generation, "abort")
+                    self._abort(generation)
                 return False
             for generation in generations:
                 self._scheduler.add(generation)
@@ -110,36 +118,43 @@ class Worker:
     def _end_aborted(self) -> None:
         for generation in list(self._scheduler.generations()):
             if generation.request.abort_requested:
-                self._finish(generation, "abort")
+                self._abort(generation)
 
-    def _compute(self, step: Prefill | Decode) -> None:
-        generations = step.generations if isinstance(step, Decode) else [step.generation]
+    def _encode(self, tiles: dict[Generation, int]) -> None:
+        """Encode some tiles; who makes that fail is found by encoding for each alone."""
         try:
-            logits = self._logits(step)
-        except Interrupted:
-            self._finish(generations[0], "abort", keep=False)
-            return
+            self._runner.pictures.encode(tiles)
         except REQUEST_FAILURES as error:
-            self._end(generations, error)
+            if len(tiles) == 1:
+                self._end(next(iter(tiles)), error)
+                return
+            for generation, count in tiles.items():
+                self._encode({generation: count})
+
+    def _compute(self, chunks: list[Chunk]) -> None:
+        """Compute some chunks and choose the tokens that follow; who makes that fail is found as above."""
+        try:
+            logits = self._runner.compute(chunks)
+        except REQUEST_FAILURES as error:
+            if len(chunks) == 1:
+                self._end(chunks[0].generation, error)
+                return
+            for chunk in chunks:
+                self._compute([chunk])
             return
-        self._scheduler.stored(step)
-        if logits is None:
+        ready = [chunk.generation for chunk in chunks if chunk.last]
+        for chunk in chunks:
+            self._scheduler.stored(chunk)
+        if not ready:
             return
-        for generation, row, best in zip(generations, logits, likeliest(logits), strict=True):
+        for generation, row, best in zip(ready, logits, likeliest(logits), strict=True):
             answer = generation.answer
             try:
                 token_id = generation.sampler.choose(row, best, answer.token_ids, answer.masked_token_ids)
             except REQUEST_FAILURES as error:
-                self._end([generation], error)
+                self._end(generation, error)
                 continue
             self._take(generation, token_id, _logprob(generation, row, token_id))
-
-    def _logits(self, step: Prefill | Decode) -> Tensor | None:
-        """Compute the step; return (B, V), or None while a prompt is unfinished."""
-        if isinstance(step, Decode):
-            return self._runner.decode(step.generations)
-        logits = self._runner.prefill(step)
-        return None if logits is None else logits[None]
 
     def _take(self, generation: Generation, token_id: int, logprob: TokenLogprob | None) -> None:
         """Add a token to an answer and send what may be shown."""
@@ -147,25 +162,30 @@ class Worker:
             generation.first_token_at = time.perf_counter()
         piece = generation.answer.push(token_id, logprob)
         if piece.finish_reason is not None:
+            self._counters.requests_finished += 1
             self._release(generation)
         self._send(generation, piece)
 
-    def _finish(self, generation: Generation, reason: FinishReason, *, keep: bool = True) -> None:
-        """End an answer from outside."""
-        self._runner.forget(generation)
-        self._release(generation, keep=keep)
-        self._send(generation, generation.answer.finish(reason))
+    def _abort(self, generation: Generation) -> None:
+        self._counters.aborts += 1
+        self._release(generation)
+        self._send(generation, generation.answer.finish("abort"))
 
-    def _release(self, generation: Generation, *, keep: bool = True) -> None:
-        self._scheduler.finish(generation, keep=keep)
+    def _release(self, generation: Generation, *, trusted: bool = True) -> None:
+        self._scheduler.finish(generation, trusted=trusted)
+        request = generation.request
+        request.num_open -= 1
+        if not request.num_open:
+            request.pictures.clear()
         with self._lock:
             self._num_open -= 1
 
-    def _end(self, generations: Sequence[Generation], error: Exception) -> None:
-        """End answers because of an error; what their rows hold is not trusted any more."""
-        for generation in generations:
-            generation.request.error = error
-            self._finish(generation, "error", keep=False)
+    def _end(self, generation: Generation, error: Exception) -> None:
+        """End an answer because of an error; what its blocks hold is not trusted any more."""
+        generation.request.error = error
+        self._counters.failures += 1
+        self._release(generation, trusted=False)
+        self._send(generation, generation.answer.finish("error"))
 
     def _send(self, generation: Generation, piece: Piece) -> None:
         """Put a delta into the request's stream, unless there is nothing to see yet."""

@@ -169,9 +169,14 @@ class AttentionPlan:
         cls, rope: Rope, cache: KVCache, rows: Sequence[int], num_new: Sequence[int], device: torch.device
     ) -> AttentionPlan:
         """Plan a call that appends `num_new[i]` tokens to `rows[i]`, packed one after the other."""
-        segments, slots, positions, lengths, begun = [], [], [], [], []
+        segments: list[Segment] = []
+        slots: list[int] = []
+        positions: list[int] = []
+        lengths: list[int] = []
+        begun: list[int] = []
         for row, count in zip(rows, num_new, strict=True):
             cache.check_room(row, count)
+        for row, count in zip(rows, num_new, strict=True):
             cache_row = cache.rows[row]
             segment = Segment(row, cache_row.length, count)
             if not (cache_row.length or cache_row.prompt_length):

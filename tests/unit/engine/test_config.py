@@ -90,7 +90,8 @@ def test_a_session_beyond_the_trained_context_is_used_and_logged(caplog):
 
 
 def test_the_plain_parts_of_the_engine_do_not_load_torch():
-    modules = ["config", "request", "scheduler", "stopping", "detokenizer", "answer", "context"]
+    modules = ["config", "request", "scheduler", "stopping", "detokenizer", "answer", "context", "blocks"]
+    modules += ["waiting", "stats", "pictures"]
     code = "import sys\n" + "".join(f"import internvl.engine.{name}\n" for name in modules)
     done = subprocess.run(
         [sys.executable, "-c", code + "assert 'torch' not in sys.modules"], capture_output=True, text=True

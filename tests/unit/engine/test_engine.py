@@ -84,8 +84,9 @@ def test_the_next_turn_answers_the_same_with_and_without_reuse(family):
     assert computed.usage.cached_tokens == 0
     position_limit = tiny_parts(family)[0].decoder.rope.length_limit
     if position_limit is None or len(reusing.prepare(second).input_ids) <= position_limit:
-        # at least the picture and the question before it
-        assert kept.usage.cached_tokens >= len(reusing.prepare(first).input_ids) - 8
+        # at least the whole blocks of the picture and the question before it
+        size = reusing.config.block_size
+        assert kept.usage.cached_tokens >= (len(reusing.prepare(first).input_ids) - 8) // size * size
 
 
 def test_an_equal_prompt_with_another_picture_reuses_nothing_of_the_picture():
@@ -96,7 +97,8 @@ def test_an_equal_prompt_with_another_picture_reuses_nothing_of_the_picture():
         assert reused.token_ids == fresh.generate([other], GREEDY)[0].token_ids
         inputs = engine.prepare(other)
         first_image_token = inputs.input_ids.tolist().index(engine.model.image_token_id)
-        assert reused.usage.cached_tokens == first_image_token
+        size = engine.config.block_size
+        assert reused.usage.cached_tokens == first_image_token // size * size
 
 
 def test_pictures_are_encoded_once_and_the_cache_is_bounded():
@@ -109,9 +111,20 @@ def test_pictures_are_encoded_once_and_the_cache_is_bounded():
         assert (engine.stats().picture_hits, engine.stats().picture_misses) == (1, 1)
         assert engine.stats().cached_picture_bytes <= engine.config.vision_cache_bytes
     with tiny_engine(enable_prefix_caching=False, vision_cache_bytes=0) as engine:
-        engine.generate([prompt, prompt], GREEDY)
+        for _ in range(2):
+            engine.generate([prompt], GREEDY)
         assert engine.stats().cached_pictures == 0
         assert engine.stats().picture_misses == 2
+
+
+def test_a_picture_that_several_show_at_once_is_encoded_once():
+    prompts = [ask(text, picture(seed=1)) for text in ("What?", "Who?", "Where?")]
+    with tiny_engine(enable_prefix_caching=False, vision_cache_bytes=0) as engine:
+        prepared = [engine.prepare(prompt) for prompt in prompts]
+        responses = engine.generate(prepared, GREEDY.replace(max_new_tokens=300))
+        tiles = responses[0].usage.media[0].num_tiles
+        assert engine.stats().counters.tiles_encoded == tiles
+        assert sorted(r.usage.cached_media for r in responses) == [0, 1, 1]
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -1,4 +1,4 @@
-"""Bounds: the token bill, the rows that fit into memory, and the pictures that are kept."""
+"""Bounds: the token bill, the blocks that fit into memory, and the pictures that are kept."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from internvl.config.memory import kv_bytes_per_token
 from internvl.engine.config import EngineConfig
 from internvl.engine.context import check_context, room_for_answer
 from internvl.engine.feature_cache import FeatureCache
-from internvl.engine.memory import fitting_rows
+from internvl.engine.memory import fitting_blocks
 from internvl.errors import CapacityError, ContextLengthError
 from internvl.nn.device import free_bytes
 from internvl.types import MediaUsage, TileGrid
@@ -67,19 +67,19 @@ def test_an_answer_gets_the_room_that_is_left_and_at_least_one_token():
     assert room_for_answer(8192, 8192, 512) == 1
 
 
-def rows(free, **options):
+def blocks(free, **options):
     config = EngineConfig(max_batch_size=8, **options)
     text = tiny_text_config()
-    return fitting_rows(config, text, session_len=1000, dtype=torch.float32, free=free)
+    return fitting_blocks(config, text, session_len=1000, dtype=torch.float32, free=free)
 
 
-def test_as_many_rows_as_the_allowed_share_of_memory_holds():
-    row = 1000 * kv_bytes_per_token(tiny_text_config(), "float32")
-    assert rows(None) == 8
-    assert rows(100 * row) == 8
-    assert rows(10 * row, cache_max_entry_count=0.31) == 3
-    with pytest.raises(CapacityError, match=r"session_len to 800 or less"):
-        rows(row)
+def test_as_many_blocks_as_the_allowed_share_of_memory_holds():
+    block = 16 * kv_bytes_per_token(tiny_text_config(), "float32")
+    assert blocks(None) == 8 * 63
+    assert blocks(10_000 * block) == 8 * 63
+    assert blocks(1000 * block, cache_max_entry_count=0.31) == 310
+    with pytest.raises(CapacityError, match=r"session_len to 992 or less"):
+        blocks(62 * block, cache_max_entry_count=1.0)
 
 
 def test_this_machine_has_memory():
