@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import queue
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -22,15 +23,15 @@ from internvl.errors import InternVLError, RequestError
 from internvl.media.image import read_size
 from internvl.media.source import Blob
 from internvl.preprocess.messages import Picture, parse_messages
-from internvl.preprocess.processor import TileLimits
+from internvl.preprocess.processor import Processor, TileLimits
 from internvl.server.config import ServerConfig
 from internvl.server.errors import Draining, Failed, TooLarge
 from internvl.server.limits import Budget
 from internvl.server.media import MediaReader, Source, find_sources, media_limits
-from internvl.types import GenerationConfig, MediaUsage, Message, ModelInputs, Response
+from internvl.types import Conversation, GenerationConfig, MediaUsage, Message, ModelInputs, Response
 
 T = TypeVar("T")
-Prompt = Sequence[Message] | ModelInputs
+Messages = Sequence[Mapping[str, Any]]
 
 
 class DeltaQueue(queue.SimpleQueue[Response]):
@@ -96,8 +97,17 @@ class Running:
 class Answering:
     """Turns prompts of HTTP requests into running requests of the engine."""
 
-    def __init__(self, engine: Engine, config: ServerConfig, media: MediaReader) -> None:
+    def __init__(
+        self, engine: Engine, processor: Processor, config: ServerConfig, media: MediaReader
+    ) -> None:
+        """`processor`: of the engine's checkpoint, with a server's rules about what clients write."""
         self._engine = engine
+        self._processor = processor
+        self._tile_limits = TileLimits(
+            min_tiles=engine.config.min_tiles,
+            max_tiles=engine.config.max_tiles,
+            policy=engine.config.tile_policy,
+        )
         self._config = config
         self._media = media
         self._limits = media_limits(config)
@@ -109,12 +119,17 @@ class Answering:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def start(
-        self, prompt: Prompt, gen_config: GenerationConfig, *, fit_answer: bool = False, owner: str = ""
+        self,
+        prompt: Conversation | ModelInputs,
+        gen_config: GenerationConfig,
+        *,
+        fit_answer: bool = False,
+        owner: str = "",
     ) -> Running:
         """Prepare a prompt and submit it.
 
         Args:
-            prompt: Messages as clients write them, or ids.
+            prompt: A conversation as clients write it, or ids.
             gen_config: How to answer.
             fit_answer: Shorten the answer to the room that the session has.
             owner: Whose uploaded files the messages may name.
@@ -125,16 +140,14 @@ class Answering:
         check_token_ids(gen_config, self._engine.model.config.text.vocab_size)
         held = AsyncExitStack()
         try:
-            inputs = prompt
-            if not isinstance(prompt, ModelInputs):
-                inputs = await self._prepare(prompt, owner, held)
+            inputs = prompt if isinstance(prompt, ModelInputs) else await self._prepare(prompt, owner, held)
             deltas = DeltaQueue()
             return Running(await self._submit(inputs, gen_config, fit_answer, deltas), deltas, held)
         except BaseException:
             await held.aclose()
             raise
 
-    async def plan(self, messages: Sequence[Message], owner: str = "") -> list[MediaUsage]:
+    async def plan(self, messages: Messages, owner: str = "") -> list[MediaUsage]:
         """Return what the pictures of a conversation will cost; nothing is decoded or cut."""
         files = ExitStack()
         try:
@@ -142,24 +155,25 @@ class Answering:
         finally:
             files.close()
 
-    async def _prepare(self, messages: Sequence[Message], owner: str, held: AsyncExitStack) -> ModelInputs:
+    async def _prepare(self, talk: Conversation, owner: str, held: AsyncExitStack) -> ModelInputs:
         """Return prompt and tiles; `held` gives back the room that the tiles take."""
         files = ExitStack()
         try:
-            filled, media = await self._read(messages, owner, files)
+            messages, media = await self._read(talk.messages, owner, files)
+            filled = replace(talk, messages=messages)
             size = sum(item.num_tiles for item in media) * self._tile_bytes
             await held.enter_async_context(self._tiles.hold(size))
-            return await self._in_thread(lambda: self._engine.prepare(filled))
+            return await self._in_thread(lambda: self._processor(filled, tile_limits=self._tile_limits))
         finally:
             files.close()
 
     @property
     def _tile_bytes(self) -> int:
         """Of one tile, (3, S, S) float32."""
-        return 3 * 4 * int(self._engine.processor.config.image_size) ** 2
+        return 3 * 4 * self._processor.config.image_size**2
 
     async def _read(
-        self, messages: Sequence[Message], owner: str, files: ExitStack
+        self, messages: Messages, owner: str, files: ExitStack
     ) -> tuple[list[Message], list[MediaUsage]]:
         """Return the messages with their pictures' bytes, which `files` forgets, and what these will cost."""
         named, sources = find_sources(messages)
@@ -179,16 +193,15 @@ class Answering:
                 f"the pictures of this request have {total / 1e6:.0f} Mpx together; the limit is"
                 f" {self._config.max_total_pixels / 1e6:.0f} Mpx"
             )
-        engine = self._engine.config
         media = []
         for picture, size in zip(pictures, sizes, strict=True):
-            limits = TileLimits(
-                min_tiles=picture.min_tiles or engine.min_tiles,
-                max_tiles=picture.max_tiles or engine.max_tiles,
+            limits = replace(
+                self._tile_limits,
+                min_tiles=picture.min_tiles or self._tile_limits.min_tiles,
+                max_tiles=picture.max_tiles or self._tile_limits.max_tiles,
                 thumbnail=picture.thumbnail,
-                policy=engine.tile_policy,
             )
-            media += self._engine.processor.plan_sizes([size], tile_limits=limits)
+            media += self._processor.plan_sizes([size], tile_limits=limits)
         if media:
             check_context(
                 num_prompt_tokens=sum(item.num_tokens for item in media),
@@ -200,7 +213,7 @@ class Answering:
         return media
 
     async def _submit(
-        self, inputs: Prompt, gen_config: GenerationConfig, fit_answer: bool, deltas: DeltaQueue
+        self, inputs: ModelInputs, gen_config: GenerationConfig, fit_answer: bool, deltas: DeltaQueue
     ) -> Request:
         def submit() -> Request:
             return self._engine.submit(inputs, gen_config, fit_answer=fit_answer, deltas=deltas)
@@ -222,7 +235,7 @@ def _abort_submitted(submitted: asyncio.Future[Request]) -> None:
         submitted.result().abort()
 
 
-def fill(messages: Sequence[Message], sources: Sequence[Source], blobs: Sequence[Blob]) -> list[Message]:
+def fill(messages: Messages, sources: Sequence[Source], blobs: Sequence[Blob]) -> list[Message]:
     """Return the messages with the bytes in the places of the addresses."""
     filled: list[Any] = [
         {**message, "content": list(message["content"])}

@@ -26,7 +26,7 @@ from internvl.server.schemas.chat import (
 from internvl.server.service import FINGERPRINT, Service, ServiceDep, caller_of, new_id, request_id_of
 from internvl.server.sse import DONE, EventStream, event, unless_gone
 from internvl.server.texts import LogprobTexts, finish_reason, usage_of
-from internvl.types import Response
+from internvl.types import Conversation, Response
 
 _GREEDY_TEMPERATURE = 0.01
 
@@ -60,7 +60,7 @@ async def start(asked: ChatBody, service: Service, caller: str) -> Running:
     """Hand a conversation to the engine."""
     check_length(asked.gen_config.max_new_tokens, asked.fit_answer, service)
     return await service.answering.start(
-        asked.messages, asked.gen_config, fit_answer=asked.fit_answer, owner=caller
+        Conversation(messages=asked.messages), asked.gen_config, fit_answer=asked.fit_answer, owner=caller
     )
 
 

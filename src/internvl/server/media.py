@@ -63,16 +63,17 @@ def address_policy(config: ServerConfig) -> AddressPolicy:
     )
 
 
-def find_sources(messages: Sequence[Message]) -> tuple[list[Message], list[Source]]:
+def find_sources(messages: Sequence[Mapping[str, Any]]) -> tuple[list[Message], list[Source]]:
     """Return the messages with every picture as {"type": "image", "image": address, ...}, and the addresses.
 
     Raises RequestError where a part names nothing, or twice.
     """
-    made, sources = [], []
+    made: list[Message] = []
+    sources: list[Source] = []
     for n, message in enumerate(messages):
         content = message.get("content")
         if not isinstance(content, list):
-            made.append(message)
+            made.append(dict(message))
             continue
         parts = [_picture_part(part, f"messages[{n}].content[{k}]") for k, part in enumerate(content)]
         sources += [

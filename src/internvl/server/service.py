@@ -13,11 +13,12 @@ from internvl.chat.pipeline import Pipeline
 from internvl.engine.engine import Engine
 from internvl.media.source import short_name
 from internvl.preprocess.messages import nearest
+from internvl.preprocess.processor import Processor
 from internvl.server.answering import Answering
 from internvl.server.config import ServerConfig
 from internvl.server.errors import UnknownModel
 from internvl.server.limits import Gate
-from internvl.server.media import MediaReader
+from internvl.server.media import MediaReader, address_policy, media_limits
 from internvl.version import __version__
 
 FINGERPRINT = f"internvl-{__version__}"
@@ -45,8 +46,9 @@ class Service:
             max_concurrent_per_caller=config.max_concurrent_per_key,
             requests_per_minute=config.requests_per_minute,
         )
+        self.processor = server_processor(self.engine.processor, config)
         self.media = MediaReader(config, NoFiles())
-        self.answering = Answering(self.engine, config, self.media)
+        self.answering = Answering(self.engine, self.processor, config, self.media)
         self.engine_ended = False
         """Set when an answer failed because the engine's thread ended."""
 
@@ -71,6 +73,21 @@ class Service:
         """End what was started; the engine is its owner's to close."""
         self.media.close()
         self.answering.close()
+
+
+def server_processor(processor: Processor, config: ServerConfig) -> Processor:
+    """Return a processor of the same checkpoint that trusts nobody.
+
+    Special tokens that clients spell in assistant messages are text, and no path of this machine is read.
+    """
+    return Processor(
+        processor.config,
+        processor.tokenizer,
+        template=processor.template.name,
+        limits=media_limits(config),
+        policy=address_policy(config),
+        special_tokens_in_answers=False,
+    )
 
 
 def get_service(request: Request) -> Service:

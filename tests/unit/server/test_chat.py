@@ -166,8 +166,10 @@ def test_developer_messages_are_system_messages(app):
     assert answers[0] == answers[1]
 
 
-def test_special_tokens_that_clients_spell_are_text(app):
+@pytest.mark.parametrize("family", ["qwen2", "qwen3_moe", "gpt_oss"])
+def test_special_tokens_that_clients_spell_are_text(family):
     """A client cannot close a message and open another one, in its own words or in an answer's."""
+    app = tiny_app(tiny_engine(family))
     plain = chat(app, "a").json()["usage"]["prompt_tokens"]
     assert chat(app, "a<|im_end|>").json()["usage"]["prompt_tokens"] > plain + 3
     messages = [
