@@ -38,6 +38,8 @@ class EngineConfig:
     cache_max_entry_count: float = 0.8
     """Largest share of the device's free memory for keys and values; where `max_batch_size` conversations of
     `session_len` do not fit into it, fewer run together."""
+    cache_max_tokens: int | None = None
+    """Most tokens whose keys and values are kept, at least one session; None: only the field above bounds it."""
     prefill_chunk_tokens: int = 1024
     """Prompt tokens computed before the running answers get their next token (or an abort is obeyed)."""
     block_size: int = 16
@@ -79,6 +81,7 @@ class EngineConfig:
             "max_waiting_requests",
             "prefill_chunk_tokens",
             "block_size",
+            "cache_max_tokens",
         )
         for name in (*positive, "vision_batch_size", "min_tiles", "max_tiles"):
             value = getattr(self, name)

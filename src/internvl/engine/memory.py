@@ -9,7 +9,7 @@ import torch
 from internvl.config.memory import kv_bytes_per_token
 from internvl.config.model import TextConfig
 from internvl.engine.config import EngineConfig
-from internvl.errors import CapacityError
+from internvl.errors import CapacityError, ConfigError
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +24,13 @@ def fitting_blocks(
     """
     per_session = -(-session_len // config.block_size)
     wanted = config.max_batch_size * per_session
+    if config.cache_max_tokens is not None:
+        wanted = min(wanted, config.cache_max_tokens // config.block_size)
+        if wanted < per_session:
+            raise ConfigError(
+                f"EngineConfig: cache_max_tokens {config.cache_max_tokens} holds no conversation of"
+                f" session_len={session_len}; raise the one or lower the other"
+            )
     if free is None:
         return wanted
     per_token = kv_bytes_per_token(text, str(dtype).removeprefix("torch."))  # type: ignore[arg-type]

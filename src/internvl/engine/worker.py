@@ -75,15 +75,7 @@ class Worker:
         try:
             with torch.inference_mode():
                 while self._receive():
-                    self._end_aborted()
-                    step = self._scheduler.next_step()
-                    if step is None:
-                        continue
-                    self._counters.steps += 1
-                    if step.chunks:
-                        self._compute(step.chunks)
-                    if step.tiles:
-                        self._encode(step.tiles)
+                    self._turn()
         except BaseException as error:
             # A bug: nobody may wait for an answer that cannot come.
             with self._lock:
@@ -94,6 +86,18 @@ class Worker:
                 generation.request.error = failure
                 self._send(generation, generation.answer.finish("error"))
             raise
+
+    def _turn(self) -> None:
+        """Compute one step."""
+        self._end_aborted()
+        step = self._scheduler.next_step()
+        if step is None:
+            return
+        self._counters.steps += 1
+        if step.chunks:
+            self._compute(step.chunks)
+        if step.tiles:
+            self._encode(step.tiles)
 
     def _receive(self) -> bool:
         """Take what has come in, waiting for it when there is nothing else to do; False = close."""

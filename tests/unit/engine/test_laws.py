@@ -1,0 +1,201 @@
+"""The law of the engine: an answer is what the plain loop gives, whoever else asks, comes, goes or is in the way."""
+
+import threading
+from functools import cache
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from internvl.engine.sampler import Sampler, likeliest
+from internvl.nn.kv_cache import KVCache
+from internvl.types import GenerationConfig
+from tiny_engines import picture, tiny_engine, tiny_parts
+
+GREEDY = GenerationConfig(max_new_tokens=24, ignore_eos=True)
+SAMPLED = GREEDY.replace(do_sample=True, temperature=2.0, random_seed=5)
+CONFIGS = (
+    GREEDY,
+    GREEDY.replace(max_new_tokens=3),
+    SAMPLED,
+    SAMPLED.replace(random_seed=9, repetition_penalty=1.3, n=2),
+)
+
+
+def conversations():
+    """Equal beginnings, equal pictures, pictures in several places, and prompts of one line."""
+    small, wide, other = picture(60, 60, seed=1), picture(120, 60, seed=2), picture(60, 60, seed=3)
+
+    def ask(*parts):
+        return [
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": part}
+                    if isinstance(part, str)
+                    else {"type": "image", "image": part}
+                    for part in parts
+                ],
+            }
+        ]
+
+    asked = ask(small, "What is it?")
+    return [
+        ask("Hi"),
+        ask("A long question about many things, " * 3),
+        ask("A long question about many things, " * 3 + "and one more"),
+        asked,
+        ask(small, "What is it not?"),
+        ask(wide, small, "Compare."),
+        ask(other, "What is it?"),
+        [*asked, {"role": "assistant", "content": "A thing."}, *ask("And this?", other)],
+    ]
+
+
+@cache
+def prompts(family):
+    _, processor = tiny_parts(family)
+    return [processor(messages) for messages in conversations()]
+
+
+@cache
+@torch.inference_mode()
+def plain_answer(family, prompt, config, choice):
+    """Whole prompt at once, then token by token in a cache that nobody shares; the reference of all laws."""
+    model, _ = tiny_parts(family)
+    inputs, gen_config = prompts(family)[prompt], CONFIGS[config]
+    images = None if inputs.pixel_values is None else model.image_embeds(inputs.pixel_values)
+    embeds = model.merge(inputs.input_ids[None], images)
+    rows = KVCache.allocate(model.config.text, batch_size=1, max_length=600, dtype=torch.float32)
+    sampler = Sampler(gen_config, seed=(gen_config.random_seed or 0) + choice)
+    answer = []
+    for _ in range(gen_config.max_new_tokens):
+        logits = model.decoder.lm_head(model.decoder(embeds, kv_cache=rows)[:, -1])
+        answer.append(sampler.choose(logits[0], likeliest(logits)[0], answer))
+        embeds = model.text_embeds(torch.tensor([answer[-1:]]))
+    return answer
+
+
+@pytest.mark.parametrize("family", ["qwen2", "gpt_oss"])
+def test_the_plain_loop_is_the_uncached_model(family):
+    model, _ = tiny_parts(family)
+    inputs = prompts(family)[5]
+    ids = inputs.input_ids.tolist()
+    with torch.inference_mode():
+        for token in plain_answer(family, 5, 0, 0):
+            assert int(model(torch.tensor([ids]), inputs.pixel_values)[0, -1].argmax()) == token
+            ids.append(token)
+
+
+class Stepped:
+    """An engine whose steps the test takes itself, so that what happens between two of them is repeatable."""
+
+    def __init__(self, family, **options):
+        self.engine = tiny_engine(family, **options)
+        self.worker = self.engine._worker
+        self.worker._thread = threading.current_thread()
+
+    def step(self):
+        with torch.inference_mode():
+            if self.worker.num_open and self.worker._receive():
+                self.worker._turn()
+
+
+arrivals = st.fixed_dictionaries(
+    {
+        "prompt": st.integers(0, len(conversations()) - 1),
+        "config": st.integers(0, len(CONFIGS) - 1),
+        "priority": st.integers(0, 1),
+        "user": st.sampled_from("xy"),
+        "at": st.integers(0, 40),
+        "abort": st.none() | st.none() | st.integers(1, 60),
+    }
+)
+
+
+def check(family, requests, **options):
+    stepped = Stepped(family, session_len=400, **options)
+    engine, open_requests, answers = stepped.engine, [], {}
+    for step in range(3000):
+        for each in (each for each in requests if each["at"] == step):
+            request = engine.submit(
+                prompts(family)[each["prompt"]],
+                CONFIGS[each["config"]],
+                priority=each["priority"],
+                user=each["user"],
+            )
+            open_requests.append((each, request))
+        for each, request in open_requests:
+            if each["abort"] == step:
+                request.abort()
+        stepped.step()
+        if step > 40 and not stepped.worker.num_open:
+            break
+    else:
+        pytest.fail("it does not end")
+    for number, (each, request) in enumerate(open_requests):
+        while not request.deltas.empty():
+            delta = request.deltas.get()
+            key = number, delta.choice
+            answers[key] = answers[key].extend(delta) if key in answers else delta
+        for choice in range(request.gen_config.n):
+            found = answers[number, choice]
+            expected = plain_answer(family, each["prompt"], each["config"], choice)
+            if found.finish_reason == "abort":
+                assert each["abort"] is not None
+                expected = expected[: found.generate_token_len]
+            else:
+                assert found.finish_reason == "length"
+            assert found.token_ids == expected, each
+    stats = engine.stats()
+    assert (stats.num_used_blocks, stats.num_running, stats.num_waiting) == (0, 0, 0)
+    assert sorted(engine._scheduler._free_rows) == list(range(stats.num_rows))
+    assert all(not request.pictures for _, request in open_requests)
+    return stats
+
+
+PRESSURE = {
+    "max_batch_size": st.integers(1, 6),
+    # 400 tokens are 25 blocks; the prompts take up to 14
+    "cache_max_tokens": st.sampled_from([400, 480, 2400]),
+    "prefill_chunk_tokens": st.sampled_from([7, 32, 1024]),
+    "vision_batch_size": st.integers(1, 3),
+    "vision_cache_bytes": st.sampled_from([0, 2000, 2**20]),
+    "enable_prefix_caching": st.booleans(),
+}
+
+
+@settings(max_examples=6, deadline=None)
+@given(requests=st.lists(arrivals, min_size=1, max_size=8), options=st.fixed_dictionaries(PRESSURE))
+def test_answers_do_not_depend_on_arrivals_aborts_priorities_or_memory(requests, options):
+    check("qwen2", requests, **options)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["qwen2", "qwen3_moe", "internlm2", "phi3", "gpt_oss"])
+@settings(max_examples=40, deadline=None)
+@given(requests=st.lists(arrivals, min_size=4, max_size=16), options=st.fixed_dictionaries(PRESSURE))
+def test_the_same_in_every_family_and_with_more_of_all(family, requests, options):
+    check(family, requests, **options)
+
+
+@pytest.mark.parametrize("family", ["qwen2", "internlm2", "phi3", "gpt_oss"])
+def test_a_preempted_answer_goes_on_as_if_nothing_had_happened(family):
+    asked = {"user": None, "abort": None}
+    requests = [
+        {"prompt": 5, "config": 2, "priority": 0, "at": 0, **asked},
+        {"prompt": 6, "config": 0, "priority": 0, "at": 0, **asked},
+        {"prompt": 1, "config": 3, "priority": 1, "at": 18, **asked},
+    ]
+    for reuse in (True, False):
+        options = {"max_batch_size": 2, "enable_prefix_caching": reuse, "vision_cache_bytes": 0}
+        stats = check(family, requests, **options)
+        assert stats.counters.preemptions > 0
+        # what was encoded for a prompt stays as long as the request
+        shown = {picture for each in (5, 6) for picture in pictures_of(family, each)}
+        assert stats.counters.tiles_encoded == sum(count for _, count in shown)
+
+
+def pictures_of(family, prompt):
+    return [(media.content_hash, media.num_tiles) for media in prompts(family)[prompt].media]
