@@ -46,14 +46,18 @@ _SPECIAL = b"\xff"
 class Constraint:
     """Follows one answer through its grammar."""
 
-    def __init__(self, matcher: llguidance.LLMatcher, end_token_ids: Collection[int]) -> None:
+    def __init__(
+        self, matcher: llguidance.LLMatcher, end_token_ids: Collection[int], *, library_end_id: int
+    ) -> None:
         """Start at the beginning.
 
         Args:
             matcher: The compiled grammar; this answer's own copy.
             end_token_ids: Tokens that may end the answer where the grammar may end, and nowhere else.
+            library_end_id: The token that the library takes for the only one that ends an answer.
         """
         self._matcher = matcher
+        self._library_end_id = library_end_id
         self._end_token_ids = list(end_token_ids)
         self.finished = False
         """Whether nothing can follow."""
@@ -69,12 +73,8 @@ class Constraint:
         allowed = np.zeros(len(scores), dtype=bool)  # embeddings may have more rows than there are tokens
         known = np.unpackbits(bits, bitorder="little")[: len(scores)]
         allowed[: len(known)] = known
+        allowed[self._library_end_id] = False
         allowed[self._end_token_ids] = self._matcher.is_accepting()
-        if not allowed.any():
-            raise RequestError(
-                "the answer cannot go on as its format demands: this model has no token for what must come next."
-                " Use ASCII in the format, or a model with a larger vocabulary"
-            )
         return scores.masked_fill(torch.from_numpy(~allowed).to(scores.device), -torch.inf)
 
     def advance(self, token_id: int) -> None:
@@ -87,11 +87,17 @@ class Constraint:
         self.finished = self._matcher.is_stopped()
 
     def _check(self) -> None:
-        if self._matcher.is_error():
+        if not self._matcher.is_error():
+            return
+        if self._matcher.get_error().startswith("NoExtension"):
             raise RequestError(
-                f"the answer's format became too complex to follow ({_one_line(self._matcher.get_error())})."
-                " Simplify it: fewer nested repetitions, smaller bounds"
+                "the answer cannot go on as its format demands: no token of this model says what must come next."
+                " Check that the format admits any answer at all, and that the vocabulary has its letters"
             )
+        raise RequestError(
+            f"the answer's format became too complex to follow ({_one_line(self._matcher.get_error())})."
+            " Simplify it: fewer nested repetitions, smaller bounds"
+        )
 
 
 class Grammars:
@@ -117,7 +123,7 @@ class Grammars:
                 self._compiled[answer_format] = matcher
                 self._forget_oldest()
             self._compiled.move_to_end(answer_format)
-            return Constraint(matcher.deep_copy(), end_token_ids)
+            return Constraint(matcher.deep_copy(), end_token_ids, library_end_id=self._vocabulary.eos_token)
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
         """Return the text of a constrained answer: its tokens' bytes, joined."""

@@ -51,7 +51,7 @@ def regex_terminal(regex: str) -> str:
 
 def lark_string(text: str) -> str:
     """Return a text as it stands in a Lark rule."""
-    return json.dumps(text, ensure_ascii=False)
+    return json.dumps(text)
 
 
 def library() -> Any:
