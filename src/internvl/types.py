@@ -35,7 +35,7 @@ class TileGrid(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaUsage:
-    """What one picture costs: its tiles and its tokens."""
+    """What one picture, or one frame of a video, costs: its tiles and its tokens."""
 
     index: int
     """Position of the picture in the whole conversation, from 0."""
@@ -48,6 +48,12 @@ class MediaUsage:
     """Whether an overview tile was appended after the grid."""
     num_tokens: int
     """Image tokens in the prompt, without `<img>` and `</img>`."""
+    video: int | None = None
+    """Of a frame: which video of the conversation it belongs to, from 0."""
+    frame_index: int | None = None
+    """Of a frame: its number in the video's file, from 0."""
+    timestamp_s: float | None = None
+    """Of a frame: seconds from the video's first frame; None where the frames have no times."""
     content_hash: str = ""
     """sha256 of the tiles; equal pictures cut equally share it (feature cache key)."""
 

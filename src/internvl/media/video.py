@@ -155,11 +155,10 @@ def load_video(
             return source
         return source.sample(num_frames=num_frames, fps=fps, start=start, end=end)
     frames = _open_frames(source, limits, policy)
-    given = isinstance(frames, FrameList) and not isinstance(source, str | os.PathLike)
-    if given and (num_frames, fps, start, end) == (None, None, None, None):
-        num_frames = None if len(frames) > limits.max_sampled_frames else len(frames)
-        if num_frames is not None:
-            return Video(frames, tuple(range(num_frames)), limits)
+    chosen_by_hand = isinstance(frames, FrameList) and not isinstance(source, str | os.PathLike)
+    if chosen_by_hand and (num_frames, fps, start, end) == (None, None, None, None):
+        _check(frames.name, limits, len(frames), None, None, None)
+        return Video(frames, tuple(range(len(frames))), limits)
     return Video(frames, tuple(_choose(frames, limits, num_frames, fps, start, end)), limits)
 
 
@@ -177,7 +176,9 @@ def _open_frames(source: VideoSource, limits: MediaLimits, policy: AddressPolicy
             )
     if isinstance(source, str | os.PathLike) and _is_folder(source):
         return open_folder(source, limits=limits, policy=policy)
-    if not isinstance(source, str | os.PathLike | bytes | bytearray | memoryview):
+    if isinstance(source, bytearray | memoryview):
+        source = bytes(source)
+    if not isinstance(source, str | os.PathLike | bytes):
         raise MediaError(
             f"cannot read a video from {type(source).__name__}: expected a path, a URL, bytes, a folder or a "
             "list of pictures, or an array of frames"

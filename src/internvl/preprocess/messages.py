@@ -1,34 +1,49 @@
-"""OpenAI-style messages -> checked turns of text and pictures.
+"""OpenAI-style messages -> checked turns of text, pictures and videos.
 
-In: what a user, a client or a data set wrote. Out: `Turn`s whose pictures carry their options and say where
-they came from. Nothing is guessed: an unknown key, an odd role order or a placeholder without a picture is a
-RequestError that says where. Called by `preprocess.processor`; no pixels are touched here.
+In: what a user, a client or a data set wrote. Out: `Turn`s whose parts carry their options and say where they
+came from (`preprocess.parts`). Nothing is guessed: an unknown key or an odd role order is a RequestError that
+says where. Called by `preprocess.processor`; no pixels are touched here.
 """
 
 from __future__ import annotations
 
-import difflib
 import json
-import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
-from PIL import Image
-
 from internvl.errors import RequestError
-from internvl.preprocess.tile_policy import DETAIL_TILES
+from internvl.preprocess.parts import (
+    MAX_TILES,
+    PLACEHOLDERS,
+    Clip,
+    Part,
+    Picture,
+    check_keys,
+    check_tiles,
+    nearest,
+    parse_part,
+)
+from internvl.preprocess.placement import place_pictures
+
+__all__ = [
+    "MAX_TILES",
+    "PLACEHOLDERS",
+    "Call",
+    "Clip",
+    "Markup",
+    "Part",
+    "Picture",
+    "Role",
+    "Turn",
+    "check_tiles",
+    "nearest",
+    "parse_messages",
+    "place_pictures",
+]
 
 Role = Literal["system", "user", "assistant", "tool"]
 
-#: Where a picture goes inside a text part; the second spelling is LMDeploy's IMAGE_TOKEN (`internvl.vl`).
-PLACEHOLDERS = ("<image>", "<IMAGE_TOKEN>")
-MAX_TILES = 128
-"""Per picture. "4K" is 40; the search over grids grows with the cube."""
-
-_PLACEHOLDER = re.compile("|".join(map(re.escape, PLACEHOLDERS)))
 _ROLES = ("system", "user", "assistant", "tool")
 _MESSAGE_KEYS: Mapping[str, tuple[str, ...]] = {
     "system": ("role", "content"),
@@ -37,32 +52,10 @@ _MESSAGE_KEYS: Mapping[str, tuple[str, ...]] = {
     "assistant": ("role", "content", "tool_calls", "reasoning_content"),
     "tool": ("role", "content", "tool_call_id", "name"),
 }
-_TILE_KEYS = ("max_tiles", "min_tiles", "thumbnail", "detail", "max_dynamic_patch", "min_dynamic_patch")
-_SOURCE_KEYS = ("image", "url", "path")
-_PART_KEYS: Mapping[str, tuple[str, ...]] = {
-    "text": ("text",),
-    "image": (*_SOURCE_KEYS, *_TILE_KEYS),
-    "image_url": ("image_url", *_TILE_KEYS),
-    "image_data": ("image_data", *_TILE_KEYS),
-}
 _OTHER_ROLES = {
     "function": "use the role 'tool'.",
     "developer": "use the role 'system'.",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
-    """A picture as a message gives it, not opened yet."""
-
-    source: Any
-    """str (path, URL or data URL), Path, bytes, PIL image or uint8 array."""
-    where: str
-    """E.g. "messages[0].content[1]"."""
-    min_tiles: int | None = None
-    max_tiles: int | None = None
-    """None: as the model's configuration says."""
-    thumbnail: bool | None = None
 
 
 class Markup(str):
@@ -82,10 +75,10 @@ class Call(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """One message: its text and its pictures in their order."""
+    """One message: its text, its pictures and its videos in their order."""
 
     role: Role
-    parts: tuple[str | Picture, ...]
+    parts: tuple[Part, ...]
     calls: tuple[Call, ...] = ()
     """Of an assistant message: the functions it asked for. `tool_format` makes text of them."""
     call_id: str | None = None
@@ -95,8 +88,11 @@ class Turn:
 
     @property
     def pictures(self) -> tuple[Picture, ...]:
-        """The pictures in their order."""
-        return tuple(part for part in self.parts if isinstance(part, Picture))
+        """The pictures in their order; a video that is open counts as its frames."""
+        found: list[Picture] = []
+        for part in self.parts:
+            found += [part] if isinstance(part, Picture) else part.frames if isinstance(part, Clip) else ()
+        return tuple(found)
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -123,60 +119,6 @@ def parse_messages(messages: Sequence[Mapping[str, Any]]) -> list[Turn]:
         raise RequestError("messages is empty; expected at least one user message")
     _check_order(turns)
     return turns
-
-
-def place_pictures(turn: Turn, style: Literal["numbered", "inline"]) -> list[str | Picture]:
-    """Return a turn's text with its pictures where the prompt will show them.
-
-    Placeholders in the text are filled in order. Without placeholders the pictures stand before the text:
-    "numbered" is the GitHub family's form (a line `<image>` for one, lines "Image-1: <image>" and so on for
-    several), "inline" is transformers' (`<image>` and a line end at the place of each part).
-    Numbers start at 1 in every message: the reference numbers the pictures of a question by themselves, and
-    earlier turns keep the numbers they had when they were asked.
-
-    Raises:
-        RequestError: As many placeholders as pictures were expected.
-    """
-    if turn.role != "user":
-        return list(turn.texts)
-    pictures = list(turn.pictures)
-    asked = sum(len(_PLACEHOLDER.findall(text)) for text in turn.texts)
-    if asked and asked != len(pictures):
-        raise RequestError(
-            f"a user message has {_count(asked, 'placeholder')} (<image>) in its text and "
-            f"{_count(len(pictures), 'picture')}; expected as many of one as of the other, or no placeholder"
-        )
-    joint = "\n" if style == "numbered" else ""
-    if asked:
-        return _fill(joint.join(turn.texts), pictures)
-    if style == "inline":
-        return [
-            piece for part in turn.parts for piece in ((part, "\n") if isinstance(part, Picture) else (part,))
-        ]
-    placed: list[str | Picture] = []
-    for number, picture in enumerate(pictures, start=1):
-        label = [f"Image-{number}: "] if len(pictures) > 1 else []
-        placed += [*label, picture, "\n"]
-    return [*placed, joint.join(turn.texts)]
-
-
-def nearest(name: object, known: Iterable[str]) -> str:
-    """Return a sentence that helps with a mistyped name."""
-    names = list(known)
-    match = difflib.get_close_matches(str(name), names, n=1)
-    return f"Did you mean {match[0]!r}?" if match else f"Known: {', '.join(names)}."
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
-
-
-def _fill(text: str, pictures: list[Picture]) -> list[str | Picture]:
-    texts = _PLACEHOLDER.split(text)
-    filled: list[str | Picture] = [texts[0]]
-    for picture, after in zip(pictures, texts[1:], strict=True):
-        filled += [picture, after]
-    return filled
 
 
 def _check_order(turns: list[Turn]) -> None:
@@ -216,7 +158,7 @@ def _parse_message(message: Any, where: str) -> Turn:
     if role not in _ROLES:
         hint = _OTHER_ROLES.get(role) if isinstance(role, str) else None
         raise RequestError(f"{where}.role is {role!r}: {hint or nearest(role, _ROLES)}")
-    _check_keys(message, _MESSAGE_KEYS[role], where)
+    check_keys(message, _MESSAGE_KEYS[role], where)
     content = message.get("content")
     calls = _parse_calls(message.get("tool_calls") or (), where)
     call_id = message.get("tool_call_id")
@@ -230,13 +172,12 @@ def _parse_message(message: Any, where: str) -> Turn:
         raise RequestError(
             f"{where}.content is {type(content).__name__}; expected a string or a list of parts"
         )
-    parts = tuple(_parse_part(part, f"{where}.content[{n}]") for n, part in enumerate(content))
-    turn = Turn(role=role, parts=parts, calls=calls, call_id=call_id)
-    if turn.pictures and role != "user":
-        raise RequestError(
-            f"{turn.pictures[0].where} is a picture in a {role} message; expected it in a user message"
-        )
-    return turn
+    parts = tuple(parse_part(part, f"{where}.content[{n}]") for n, part in enumerate(content))
+    for part in parts:
+        if not isinstance(part, str) and role != "user":
+            kind = "picture" if isinstance(part, Picture) else "video"
+            raise RequestError(f"{part.where} is a {kind} in a {role} message; expected it in a user message")
+    return Turn(role=role, parts=parts, calls=calls, call_id=call_id)
 
 
 def _parse_calls(calls: Any, where: str) -> tuple[Call, ...]:
@@ -268,88 +209,3 @@ def _parse_call(call: Any, where: str) -> Call:
     if not isinstance(parsed, dict):
         raise RequestError(f"{where}.function.arguments is no JSON object: {arguments!r:.80}")
     return Call(identity, name, arguments)
-
-
-def _parse_part(part: Any, where: str) -> str | Picture:
-    if isinstance(part, str):
-        return part
-    if not isinstance(part, Mapping):
-        raise RequestError(f"{where} is {type(part).__name__}; expected an object with a type")
-    kind = part.get("type")
-    if kind in ("video", "video_url"):
-        raise RequestError(
-            f"{where}: videos are not read here yet. Give the frames as pictures with max_tiles=1 each, and "
-            "'Frame-1: <image>' and so on in the text, a line each."
-        )
-    if not isinstance(kind, str) or kind not in _PART_KEYS:
-        raise RequestError(f"{where}.type is {kind!r}. {nearest(kind, _PART_KEYS)}")
-    _check_keys(part, ("type", *_PART_KEYS[kind]), where)
-    if kind == "text":
-        text = part.get("text")
-        if not isinstance(text, str):
-            raise RequestError(f"{where}.text is {type(text).__name__}; expected a string")
-        return text
-    return _parse_picture(kind, part, where)
-
-
-def _parse_picture(kind: str, part: Mapping[str, Any], where: str) -> Picture:
-    options = {key: part[key] for key in _TILE_KEYS if part.get(key) is not None}
-    if kind == "image":
-        given = [key for key in _SOURCE_KEYS if part.get(key) is not None]
-        if len(given) != 1:
-            raise RequestError(f"{where} has {given or 'no picture'}; expected one of image, url, path")
-        source = part[given[0]]
-    else:
-        inner, key = part.get(kind), "url" if kind == "image_url" else "data"
-        if isinstance(inner, Mapping):
-            _check_keys(inner, (key, *_TILE_KEYS), f"{where}.{kind}")
-            options |= {name: inner[name] for name in _TILE_KEYS if inner.get(name) is not None}
-            inner = inner.get(key)
-        source = inner
-    if not isinstance(source, str | os.PathLike | bytes | bytearray | memoryview | Image.Image | np.ndarray):
-        raise RequestError(
-            f"{where}: the picture is {type(source).__name__}; expected a path, a URL, bytes, a PIL image or "
-            "a numpy array"
-        )
-    return Picture(source=source, where=where, **_tile_options(options, where))
-
-
-def _tile_options(options: dict[str, Any], where: str) -> dict[str, Any]:
-    """Return min_tiles, max_tiles and thumbnail from any of their spellings."""
-    found: dict[str, Any] = {}
-    for name in ("max_tiles", "min_tiles"):
-        foreign = name.split("_")[0] + "_dynamic_patch"
-        values = {
-            key: check_tiles(options[key], f"{where}.{key}") for key in (name, foreign) if key in options
-        }
-        if len(set(values.values())) > 1:
-            raise RequestError(f"{where}: {name} and {foreign} say different numbers. Give one of them.")
-        found[name] = next(iter(values.values()), None)
-    detail = options.get("detail", "auto")
-    if detail not in ("auto", *DETAIL_TILES):
-        raise RequestError(f"{where}.detail is {detail!r}. {nearest(detail, ('auto', *DETAIL_TILES))}")
-    if found["max_tiles"] is None:  # a number says more than a word
-        found["max_tiles"] = DETAIL_TILES.get(detail)
-    if None not in (found["min_tiles"], found["max_tiles"]) and found["min_tiles"] > found["max_tiles"]:
-        raise RequestError(
-            f"{where}: min_tiles {found['min_tiles']} exceeds max_tiles {found['max_tiles']}. "
-            "Lower one or raise the other."
-        )
-    thumbnail = options.get("thumbnail")
-    if thumbnail is not None and not isinstance(thumbnail, bool):
-        raise RequestError(f"{where}.thumbnail is {thumbnail!r}; expected true or false")
-    return {**found, "thumbnail": thumbnail}
-
-
-def check_tiles(value: Any, where: str) -> int:
-    """Return a number of tiles, or raise RequestError."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_TILES:
-        raise RequestError(f"{where} is {value!r}; expected a whole number from 1 to {MAX_TILES}")
-    return value
-
-
-def _check_keys(mapping: Mapping[str, Any], known: Sequence[str], where: str) -> None:
-    """Refuse keys that mean nothing here; clients' empty fields (null) are let through."""
-    for key, value in mapping.items():
-        if key not in known and value is not None:
-            raise RequestError(f"{where} has an unknown key {key!r}. {nearest(key, known)}")

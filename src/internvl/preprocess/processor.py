@@ -9,6 +9,7 @@ Shapes: `T` tokens, `N` tiles, `K` image tokens per tile.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,8 @@ from internvl.media.image import open_image
 from internvl.media.limits import DEFAULT_LIMITS, DEFAULT_POLICY, AddressPolicy, MediaLimits
 from internvl.preprocess import tiling
 from internvl.preprocess.chat_template import ChatTemplate, find_template, template_of
-from internvl.preprocess.messages import Picture, Role, Turn, check_tiles, parse_messages
+from internvl.preprocess.frames import Frame, FrameTiles, open_clip
+from internvl.preprocess.messages import Clip, Part, Picture, Role, Turn, check_tiles, parse_messages
 from internvl.preprocess.tile_policy import TilePolicy, choose_grid
 from internvl.preprocess.tokenizer import GROUNDING_TOKENS, Segment, Tokenizer
 from internvl.preprocess.tool_format import ToolFormat, tool_format_of
@@ -82,6 +84,7 @@ class Processor:
         self.tool_format: ToolFormat = tool_format_of(tokenizer)
         self.limits = limits
         self.policy = policy
+        self._frame_tiles = FrameTiles()
         self.image_token_id = self._required_id(IMAGE_CONTEXT)
         self._required_id(IMAGE_START), self._required_id(IMAGE_END)
         self._required_id(self.template.stop_tokens[0])
@@ -202,8 +205,19 @@ class Processor:
     def _turns(self, messages: Messages) -> list[Turn]:
         """Check a conversation; what it says about tools becomes text."""
         talk = messages if isinstance(messages, Conversation) else Conversation(messages=messages)
-        turns = parse_messages(talk.messages)
+        turns = self._with_frames(parse_messages(talk.messages))
         return self.tool_format.spell(turns, talk.tools, self.template.default_system)
+
+    def _with_frames(self, turns: list[Turn]) -> list[Turn]:
+        """Open the videos, so that each counts as its frames."""
+        numbers = itertools.count()
+
+        def opened(part: Part) -> Part:
+            if not isinstance(part, Clip):
+                return part
+            return open_clip(part, next(numbers), limits=self.limits, policy=self.policy)
+
+        return [replace(turn, parts=tuple(opened(part) for part in turn.parts)) for turn in turns]
 
     def _segments(
         self, turns: list[Turn], opened: Mapping[str, _Opened], add_generation_prompt: bool
@@ -221,6 +235,10 @@ class Processor:
         return {picture.where: self._open(picture, limits, index) for index, picture in enumerate(pictures)}
 
     def _open(self, picture: Picture, limits: TileLimits, index: int) -> _Opened:
+        frame = picture.source
+        if isinstance(frame, Frame):  # its content is decoded when it is cut
+            usage = self._usage(frame.size, [picture, limits], limits.policy, index)
+            return _Opened(frame, replace(usage, **frame.facts))
         try:
             image = open_image(picture.source, limits=self.limits, policy=self.policy)
         except MediaError as error:
@@ -270,10 +288,14 @@ class Processor:
         return replace(usage, num_tokens=usage.num_tiles * self.config.tokens_per_tile)
 
     def _cut(self, opened: _Opened) -> np.ndarray[Any, np.dtype[np.uint8]]:
-        usage = opened.usage
-        return tiling.cut_tiles(
-            opened.image, grid=usage.grid, image_size=self.config.image_size, thumbnail=usage.thumbnail
-        )
+        grid, thumbnail = opened.usage.grid, opened.usage.thumbnail
+
+        def cut(image: Image.Image) -> np.ndarray[Any, np.dtype[np.uint8]]:
+            return tiling.cut_tiles(image, grid=grid, image_size=self.config.image_size, thumbnail=thumbnail)
+
+        if isinstance(opened.image, Frame):
+            return self._frame_tiles.of(opened.image, (grid, thumbnail), cut)
+        return cut(opened.image)
 
     def _normalize(self, cuts: list[np.ndarray[Any, np.dtype[np.uint8]]]) -> torch.Tensor:
         """Join uint8 (n, S, S, 3) of each picture into float32 (N, 3, S, S)."""
@@ -312,7 +334,7 @@ class Processor:
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """A picture in memory and its cost."""
+    """A picture in memory, or a frame that is still in its video, and its cost."""
 
-    image: Image.Image
+    image: Image.Image | Frame
     usage: MediaUsage
