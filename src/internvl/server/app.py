@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response
 
 from internvl.chat.pipeline import Pipeline
@@ -54,6 +55,15 @@ def create_app(engine: Engine | Pipeline, config: ServerConfig | None = None) ->
     app.add_middleware(BodyGuard, config=service.config)
     app.add_middleware(CallerGuard, service=service)
     app.add_middleware(RequestContext)
+    if service.config.allow_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=service.config.allow_origins,
+            allow_credentials=service.config.allow_credentials,
+            allow_methods=service.config.allow_methods,
+            allow_headers=service.config.allow_headers,
+            expose_headers=("x-request-id", "retry-after"),
+        )
     return app
 
 

@@ -23,7 +23,7 @@ from internvl.server.schemas.chat import (
     ChunkChoice,
     Delta,
 )
-from internvl.server.service import FINGERPRINT, Service, ServiceDep, caller_of, new_id, request_id_of
+from internvl.server.service import FINGERPRINT, Service, ServiceDep, new_id, owner_of, request_id_of
 from internvl.server.sse import DONE, EventStream, event, unless_gone
 from internvl.server.texts import LogprobTexts, finish_reason, usage_of
 from internvl.types import Conversation, Response
@@ -43,8 +43,8 @@ async def create_chat_completion(body: ChatRequest, request: Request, service: S
     """Answer a conversation about pictures and texts."""
     asked = read(body, service)
     if not asked.stream:
-        return await unless_gone(request, complete(asked, service, caller_of(request)))
-    running = await unless_gone(request, start(asked, service, caller_of(request)))
+        return await unless_gone(request, complete(asked, service, owner_of(request)))
+    running = await unless_gone(request, start(asked, service, owner_of(request)))
     return stream(chunks(asked, running, service), running, request, service)
 
 
@@ -56,17 +56,17 @@ def read(body: ChatRequest, service: Service) -> ChatBody:
     return read_chat_body(fields, default_max_tokens=service.config.max_answer_tokens)
 
 
-async def start(asked: ChatBody, service: Service, caller: str) -> Running:
+async def start(asked: ChatBody, service: Service, owner: str) -> Running:
     """Hand a conversation to the engine."""
     check_length(asked.gen_config.max_new_tokens, asked.fit_answer, service)
     return await service.answering.start(
-        Conversation(messages=asked.messages), asked.gen_config, fit_answer=asked.fit_answer, owner=caller
+        Conversation(messages=asked.messages), asked.gen_config, fit_answer=asked.fit_answer, owner=owner
     )
 
 
-async def complete(asked: ChatBody, service: Service, caller: str) -> ChatCompletion:
+async def complete(asked: ChatBody, service: Service, owner: str) -> ChatCompletion:
     """Return the whole answer."""
-    async with await start(asked, service, caller) as running:
+    async with await start(asked, service, owner) as running:
         answers = await running.collect()
     logprobs = LogprobTexts(service.engine, asked.gen_config.stop_token_ids)
     return ChatCompletion(

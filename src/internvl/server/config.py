@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from internvl.errors import ConfigError
+from internvl.server.auth import ApiKey, read_key
 
 _POSITIVE = (
     *("max_concurrent_requests", "max_body_bytes", "max_inflight_body_bytes", "max_file_bytes"),
     *("max_stored_bytes", "max_stored_files", "max_media_per_request", "max_media_bytes", "max_media_pixels"),
-    *("max_request_media_bytes", "max_inflight_media_bytes", "write_timeout_s"),
+    *("max_request_media_bytes", "max_inflight_media_bytes", "write_timeout_s", "drain_timeout_s"),
     *("max_total_pixels", "max_prepared_bytes", "media_timeout_s", "body_timeout_s", "fetch_threads"),
     *("max_json_items", "max_answer_tokens", "prepare_threads", "requests_per_minute"),
     *("max_concurrent_per_key", "max_batch_lines", "ping_interval_s"),
@@ -24,8 +25,9 @@ class ServerConfig:
 
     model_names: tuple[str, ...] = ("internvl",)
     """Names that requests may call the model by; the first one is shown."""
-    api_keys: tuple[str, ...] = ()
-    """Keys that may use the server, as given (`auth.read_key`); kept only as hashes. Empty: nobody is asked."""
+    api_keys: tuple[ApiKey, ...] = ()
+    """Keys that open the server; texts are read by `auth.read_key` and kept only as hashes. Empty: nobody is
+    asked."""
 
     # -- how much at once
     max_concurrent_requests: int = 256
@@ -88,6 +90,10 @@ class ServerConfig:
     allowed_hosts: tuple[str, ...] = ()
     """Host headers that are answered, against DNS rebinding; empty = any."""
 
+    # -- its end
+    drain_timeout_s: float = 30.0
+    """After SIGTERM: how long open requests may go on."""
+
     # -- threads, logs
     prepare_threads: int = os.cpu_count() or 1
     """Threads that decode and cut pictures."""
@@ -99,15 +105,21 @@ class ServerConfig:
     """A stream in which nothing happens says so this often, so that proxies keep it open."""
 
     def __post_init__(self) -> None:
+        for name in ("api_keys", "allowed_media_domains", "allow_origins", "allowed_hosts", "model_names"):
+            if isinstance(getattr(self, name), str):
+                raise ConfigError(f"ServerConfig: {name} is a string; expected a tuple of strings")
         for name in _POSITIVE:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ConfigError(f"ServerConfig: {name} is {value}, must be positive")
         if not self.model_names or not all(self.model_names):
             raise ConfigError("ServerConfig: model_names must hold at least one name")
-        for name in ("api_keys", "allowed_media_domains", "allow_origins", "allowed_hosts", "model_names"):
-            if isinstance(getattr(self, name), str):
-                raise ConfigError(f"ServerConfig: {name} is a string; expected a tuple of strings")
+        object.__setattr__(
+            self, "api_keys", tuple(read_key(key) if isinstance(key, str) else key for key in self.api_keys)
+        )
+        names = [key.name for key in self.api_keys]
+        if len(set(names)) < len(names):
+            raise ConfigError(f"ServerConfig: two API keys have one name; names: {', '.join(sorted(names))}")
         if self.allow_credentials and "*" in self.allow_origins:
             raise ConfigError(
                 "ServerConfig: allow_credentials with allow_origins '*' would let every web page act for its"

@@ -117,7 +117,7 @@ TABLE: dict[type[Exception], Rule] = {
     Draining: Rule(503, "server_error", "shutting_down"),
 }
 _INTERNAL = Rule(500, "server_error", "internal_error")
-_BY_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "request_too_large"}
+_BY_STATUS = {404: "not_found", 405: "method_not_allowed", 421: "wrong_host"}
 #: Seconds after which a refused client may try again, where the raiser knows nothing better.
 _RETRY_AFTER_S = 2
 _PLACE = re.compile(r"(messages|input|prompt)\[\d+\][\w.\[\]]*")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from internvl.media.source import short_name
+from internvl.server.auth import KeyRing
 from internvl.server.config import ServerConfig
 from internvl.server.errors import Overloaded, TooLarge, TooSlow
 
@@ -24,19 +28,51 @@ class CallerGuard:
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self._app = app
         self._service = service
+        self._keys = KeyRing(service.config.api_keys)
+        self._hosts = service.config.allowed_hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request (ASGI)."""
-        if scope["type"] != "http" or scope["path"] in _OPEN_PATHS:
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        caller = address_of(scope)
-        scope["state"]["caller"] = caller
+        headers = Headers(scope=scope)
+        self._check_host(headers.get("host", ""))
+        if scope["path"] in _OPEN_PATHS:
+            await self._app(scope, receive, send)
+            return
+        state = scope["state"]
+        if self._keys.asks:
+            state["owner"] = self._keys.find(headers.get("authorization", "")).name
+            state["caller"] = state["owner"]
+        else:
+            state["caller"] = _address(scope)
         if scope["method"] != "POST":
             await self._app(scope, receive, send)
             return
-        with self._service.gate.admit(caller):
-            await self._app(scope, receive, send)
+        with self._service.gate.admit(state["caller"]):
+            await self._app(scope, receive, self._with_rate(state["caller"], send))
+
+    def _check_host(self, header: str) -> None:
+        """A web page whose name was pointed at this machine (DNS rebinding) is known by its Host header."""
+        name = header.rpartition(":")[0] if re.search(r":\d+$", header) else header
+        if self._hosts and name.lower() not in self._hosts:
+            raise HTTPException(421, f"this server does not answer for the host {short_name(header)!r}")
+
+    def _with_rate(self, caller: str, send: Send) -> Send:
+        """Add OpenAI's headers about the caller's limit, where there is one."""
+        limit = self._service.config.requests_per_minute
+        if limit is None:
+            return send
+
+        async def send_with_rate(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["x-ratelimit-limit-requests"] = str(limit)
+                headers["x-ratelimit-remaining-requests"] = str(self._service.gate.remaining(caller))
+            await send(message)
+
+        return send_with_rate
 
 
 class BodyGuard:
@@ -85,7 +121,7 @@ class BodyGuard:
             self._held_bytes -= size
 
 
-def address_of(scope: Scope) -> str:
+def _address(scope: Scope) -> str:
     """Return the client's address, the caller where there are no keys."""
     client = scope.get("client")
     return client[0] if client else "local"

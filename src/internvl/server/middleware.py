@@ -37,7 +37,7 @@ class RequestContext:
         request_id = asked if _REQUEST_ID.fullmatch(asked) else f"req_{secrets.token_hex(12)}"
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
-        state["caller"] = ""
+        state["caller"] = state["owner"] = ""
         started = time.perf_counter()
         status = 0
 

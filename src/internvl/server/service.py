@@ -99,10 +99,10 @@ def get_service(request: Request) -> Service:
 ServiceDep = Annotated[Service, Depends(get_service)]
 
 
-def caller_of(request: Request) -> str:
-    """Return who asks: the name of a key, or an address. Files and batches belong to it."""
-    caller: str = request.scope["state"]["caller"]
-    return caller
+def owner_of(request: Request) -> str:
+    """Return whom files and batches of this request belong to: the name of a key, "" without keys."""
+    owner: str = request.scope["state"]["owner"]
+    return owner
 
 
 def request_id_of(request: Request) -> str:
