@@ -20,7 +20,7 @@ from internvl.chat.answer_grammar import answer_grammar
 from internvl.chat.reasoning import (
     HARMONY_CHANNELS,
     THINK_TAGS,
-    THINKING_SAMPLING,
+    THINKING_DEFAULTS,
     Marks,
     ReasoningSplitter,
     with_thinking,
@@ -56,13 +56,13 @@ class ChatOptions:
     def gen_config(self, gen_config: GenerationConfig | None, processor: Processor) -> GenerationConfig:
         """Return how to answer: constrained where tools and formats ask for it.
 
-        Without a configuration, thinking samples as the model cards recommend (`THINKING_SAMPLING`).
+        Without a configuration, thinking has its own defaults (`THINKING_DEFAULTS`).
 
         Raises:
             RequestError: What is asked for cannot be joined.
         """
         if gen_config is None:
-            gen_config = GenerationConfig(**(THINKING_SAMPLING if self.enable_thinking else {}))
+            gen_config = GenerationConfig(**(THINKING_DEFAULTS if self.enable_thinking else {}))
         if self.plain:
             return gen_config
         changes: dict[str, Any] = {}

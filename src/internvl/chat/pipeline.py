@@ -10,7 +10,8 @@ one `Engine`. Who calls: user code; `internvl chat`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +20,7 @@ from typing import Any, Self
 import torch
 
 from internvl.chat.call_forms import Batch, read_prompts
+from internvl.chat.options import AnswerReader, ChatOptions, read_chat_options
 from internvl.chat.session import Session
 from internvl.checkpoint.load import load_model, load_processor
 from internvl.engine.config import EngineConfig
@@ -151,6 +153,10 @@ class Pipeline:
         do_preprocess: bool = True,
         adapter_name: str | None = None,
         use_tqdm: bool = False,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        tool_choice: str | Mapping[str, Any] | None = None,
+        parallel_tool_calls: bool | None = None,
+        enable_thinking: bool | None = None,
     ) -> Any:
         """Answer one prompt (-> Response) or a list of prompts (-> list of Response, same order).
 
@@ -162,18 +168,30 @@ class Pipeline:
             do_preprocess: False: `prompts` are finished prompt texts, no template is put around them.
             adapter_name: Refused unless None.
             use_tqdm: Show progress on stderr.
+            tools: Functions that the model may ask for, in OpenAI's form. Calls come in
+                `Response.tool_calls`; answer them with messages of the role "tool".
+            tool_choice: OpenAI's: "none", "auto", "required", one function, or "allowed_tools".
+            parallel_tool_calls: Several calls in one answer; None: yes.
+            enable_thinking: True: ask for thoughts, which come in `Response.reasoning_content`; False: do not
+                ask, but keep them apart all the same; None: whatever the model writes is text.
 
         Raises:
             RequestError, MediaError: A single prompt that cannot be answered. In a list such a prompt gives a
                 Response with finish_reason "error" and `error_message`, and the others are answered.
         """
         batch = self._read(prompts, do_preprocess, adapter_name)
-        self._hint(gen_config)
+        options = read_chat_options(
+            tools=tools,
+            tool_choice=tool_choice,
+            parallel_tool_calls=parallel_tool_calls,
+            enable_thinking=enable_thinking,
+        )
+        deltas = self._deltas(batch, gen_config, options)
         if batch.single:
-            responses = self._answer(batch.prompts[0], _one(gen_config))
+            responses = _collect(deltas)
             return responses[0] if len(responses) == 1 else responses
         with _Progress(len(batch.prompts), shown=use_tqdm) as progress:
-            return self.engine.generate(batch.prompts, gen_config, on_finished=progress.advance)
+            return _collect(deltas, on_finished=progress.advance)
 
     def stream_infer(
         self,
@@ -182,6 +200,10 @@ class Pipeline:
         *,
         do_preprocess: bool = True,
         adapter_name: str | None = None,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        tool_choice: str | Mapping[str, Any] | None = None,
+        parallel_tool_calls: bool | None = None,
+        enable_thinking: bool | None = None,
     ) -> Iterator[Response]:
         """Yield deltas as they come: `text` is what is new, `index` tells which prompt it answers.
 
@@ -189,10 +211,13 @@ class Pipeline:
         leaving the iteration early aborts what is open.
         """
         batch = self._read(prompts, do_preprocess, adapter_name)
-        self._hint(gen_config)
-        if batch.single:
-            return self.engine.stream(self.engine.submit(batch.prompts[0], _one(gen_config)))
-        return self.engine.stream_all(batch.prompts, gen_config)
+        options = read_chat_options(
+            tools=tools,
+            tool_choice=tool_choice,
+            parallel_tool_calls=parallel_tool_calls,
+            enable_thinking=enable_thinking,
+        )
+        return self._deltas(batch, gen_config, options)
 
     def session(self, system: str | None = None) -> Session:
         """Return a new conversation; `system` is its system message (None = the default, "" = an empty
@@ -262,14 +287,38 @@ class Pipeline:
             inputs.append(ModelInputs(input_ids=torch.tensor(ids, dtype=torch.int64), prompt=text))
         return Batch(inputs, single=single)
 
-    def _answer(
-        self, prompt: list[Message] | ModelInputs, gen_config: GenerationConfig | None
-    ) -> list[Response]:
-        """Answer one prompt; raise what makes it fail."""
-        answers: dict[int, Response] = {}
-        for delta in self.engine.stream(self.engine.submit(prompt, gen_config)):
-            answers[delta.choice] = answers[delta.choice].extend(delta) if delta.choice in answers else delta
-        return [answers[choice] for choice in sorted(answers)]
+    def _deltas(
+        self,
+        batch: Batch,
+        gen_config: GenerationConfig | Sequence[GenerationConfig] | None,
+        options: ChatOptions,
+    ) -> Iterator[Response]:
+        """Submit what was read and return the deltas of all its answers, taken apart where that was asked for.
+
+        A single prompt that fails raises; in a batch it gives a response with finish_reason "error".
+        """
+        self._hint(gen_config)
+        if options.plain:
+            prompts: list[Any] = list(batch.prompts)
+            configs: Any = gen_config
+        else:
+            prompts = [options.conversation(_messages(prompt)) for prompt in batch.prompts]
+            configs = _adapted(gen_config, lambda each: options.gen_config(each, self.engine.processor))
+        if batch.single:
+            request = self.engine.submit(prompts[0], _one(configs), fit_answer=gen_config is None)
+            deltas = self.engine.stream(request)
+        else:
+            deltas = self.engine.stream_all(prompts, configs)
+        return deltas if options.plain else self._taken_apart(deltas, options)
+
+    def _taken_apart(self, deltas: Generator[Response], options: ChatOptions) -> Iterator[Response]:
+        readers: dict[tuple[int, int], AnswerReader] = {}
+        with closing(deltas):  # leaving early aborts
+            for delta in deltas:
+                key = delta.index, delta.choice
+                if key not in readers:
+                    readers[key] = options.reader(self.engine.processor)
+                yield readers[key].read(delta)
 
     def _hint(self, gen_config: GenerationConfig | Sequence[GenerationConfig] | None) -> None:
         """Say once that sampling fields without do_sample change nothing; it surprises LMDeploy's users
@@ -309,6 +358,35 @@ class _Progress:
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+
+def _collect(
+    deltas: Iterable[Response], *, on_finished: Callable[[Response], None] | None = None
+) -> list[Response]:
+    """Return the complete answers in the prompts' order."""
+    answers: dict[tuple[int, int], Response] = {}
+    for delta in deltas:
+        key = delta.index, delta.choice
+        answers[key] = answers[key].extend(delta) if key in answers else delta
+        if on_finished is not None and delta.finish_reason is not None:
+            on_finished(answers[key])
+    return [answers[key] for key in sorted(answers)]
+
+
+def _messages(prompt: list[Message] | ModelInputs) -> list[Message]:
+    if isinstance(prompt, ModelInputs):
+        raise RequestError("tools and thinking need messages; this prompt is finished already")
+    return prompt
+
+
+def _adapted(
+    gen_config: GenerationConfig | Sequence[GenerationConfig] | None,
+    adapt: Callable[[GenerationConfig | None], GenerationConfig],
+) -> GenerationConfig | list[GenerationConfig]:
+    """Apply `adapt` to one configuration or to each."""
+    if gen_config is None or isinstance(gen_config, GenerationConfig):
+        return adapt(gen_config)
+    return [adapt(each) for each in gen_config]
 
 
 def _one(gen_config: GenerationConfig | Sequence[GenerationConfig] | None) -> GenerationConfig | None:

@@ -24,8 +24,9 @@ THINKING_SYSTEM = (
 )
 """System message that asks for thoughts."""
 
-THINKING_SAMPLING: Mapping[str, Any] = {"do_sample": True, "temperature": 0.6}
-"""Fields of `GenerationConfig` that the model cards recommend with it: greedy thoughts tend to go in circles."""
+THINKING_DEFAULTS: Mapping[str, Any] = {"do_sample": True, "temperature": 0.6, "max_new_tokens": 4096}
+"""Fields of `GenerationConfig` where the caller leaves all to us. The sampling is the model cards': greedy
+thoughts tend to go in circles. The length has room for thoughts."""
 
 
 class Marks(NamedTuple):

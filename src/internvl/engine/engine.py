@@ -37,9 +37,9 @@ from internvl.errors import CapacityError, InternVLError, RequestError
 from internvl.models.internvl import InternVLModel
 from internvl.nn.device import free_bytes
 from internvl.preprocess.processor import Processor, TileLimits
-from internvl.types import GenerationConfig, Message, ModelInputs, Response
+from internvl.types import Conversation, GenerationConfig, Message, ModelInputs, Response
 
-Prompt = Sequence[Message] | ModelInputs
+Prompt = Sequence[Message] | Conversation | ModelInputs
 
 
 class Engine:
@@ -87,7 +87,7 @@ class Engine:
 
     # -- asking
 
-    def prepare(self, messages: Sequence[Message]) -> ModelInputs:
+    def prepare(self, messages: Sequence[Message] | Conversation) -> ModelInputs:
         """Return the prompt and the tiles of a conversation, cut as this engine's configuration says."""
         config = self.config
         limits = TileLimits(min_tiles=config.min_tiles, max_tiles=config.max_tiles, policy=config.tile_policy)
