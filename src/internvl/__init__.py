@@ -17,6 +17,8 @@ from internvl.version import __version__
 _HOMES = {
     "load_model": "internvl.checkpoint.load",
     "load_processor": "internvl.checkpoint.load",
+    "load_image": "internvl.media.image",
+    "load_video": "internvl.media.video",
     "pipeline": "internvl.chat.pipeline",
     "Pipeline": "internvl.chat.pipeline",
     "ChatTemplateConfig": "internvl.chat.pipeline",
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
     from internvl.engine.config import EngineConfig, PytorchEngineConfig, TurbomindEngineConfig
     from internvl.engine.engine import Engine
     from internvl.errors import InternVLError
+    from internvl.media.image import load_image
+    from internvl.media.video import load_video
     from internvl.types import GenerationConfig, ModelInputs, Response
 
 __all__ = ["__version__", *sorted(_HOMES)]

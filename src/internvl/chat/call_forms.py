@@ -2,7 +2,8 @@
 
 The forms are LMDeploy's: 'text'; ('text', picture), ('text', [pictures]) and the other way round; OpenAI
 messages; `ModelInputs`; and lists of any of these. A picture is a PIL image, a path, a URL, a data URL,
-bytes or an array. No torch and no pixels here.
+bytes or an array; a video stands where a picture does (`media.kind` tells them apart). No torch and no pixels
+here.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from internvl.errors import RequestError
+from internvl.media.frame_list import is_frame_folder
+from internvl.media.kind import VIDEO_SUFFIXES, media_kind
 from internvl.types import Message, ModelInputs
 
 FORMS = (
@@ -23,6 +26,7 @@ FORMS = (
 _MEDIA_SUFFIXES = (
     *(".apng", ".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif"),
     *(".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"),
+    *VIDEO_SUFFIXES,
 )
 
 
@@ -47,7 +51,7 @@ def read_prompts(prompts: Any) -> Batch:
 
 
 def user_message(prompt: Any, where: str = "prompt") -> Message:
-    """Return the user message that 'text' or a tuple of text and pictures means."""
+    """Return the user message that 'text' or a tuple of text and pictures or videos means."""
     if isinstance(prompt, str):
         return {"role": "user", "content": prompt}
     if not isinstance(prompt, tuple):
@@ -57,17 +61,23 @@ def user_message(prompt: Any, where: str = "prompt") -> Message:
             f"{where} is a tuple of {len(prompt)}; expected ('text', picture) or ('text', [pictures])"
         )
     text, pictures = _text_and_pictures(*prompt, where)
-    parts: list[Any] = [{"type": "image", "image": picture} for picture in pictures]
+    parts: list[Any] = [_part(picture) for picture in pictures]
     return {"role": "user", "content": [*parts, {"type": "text", "text": text}]}
 
 
 def looks_like_media(text: str) -> bool:
-    """Whether a string names a picture rather than asks something: a URL, or a path that exists or ends
-    so."""
+    """Whether a string names a picture or a video rather than asks something: a URL, a path that exists or
+    ends so, a folder of frames."""
     one_word = not any(letter.isspace() for letter in text)
-    if text.startswith(("http://", "https://", "file://", "data:image/")):
+    if text.startswith(("http://", "https://", "file://", "data:image/", "data:video/")):
         return one_word
-    return (one_word and Path(text).suffix.lower() in _MEDIA_SUFFIXES) or _is_file(text)
+    named = one_word and Path(text).suffix.lower() in _MEDIA_SUFFIXES
+    return named or _is_file(text) or is_frame_folder(text)
+
+
+def _part(media: Any) -> dict[str, Any]:
+    kind = media_kind(media)
+    return {"type": kind, kind: media}
 
 
 def _is_file(text: str) -> bool:
@@ -102,7 +112,7 @@ def _text_and_pictures(first: Any, second: Any, where: str) -> tuple[str, Sequen
         raise RequestError(
             f"{where} pairs {type(first).__name__} with {type(second).__name__}; one of them must be the text"
         )
-    if isinstance(pictures, list | tuple):
+    if isinstance(pictures, list | tuple) and media_kind(pictures) == "image":
         return text, pictures
     if pictures is None:
         return text, ()

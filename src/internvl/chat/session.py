@@ -11,13 +11,15 @@ from internvl.chat.call_forms import user_message
 from internvl.engine.engine import Engine
 from internvl.errors import RequestError
 from internvl.media.image import open_image
+from internvl.media.video import load_video
 from internvl.types import GenerationConfig, Message, Response
 
 
 class Session:
     """One conversation: its messages so far, the last response, and the history as (question, answer) pairs.
 
-    Pictures are opened once and encoded once: later turns find their features (or the whole prefix) cached.
+    Pictures and videos are opened once and encoded once: later turns find their features (or the whole prefix)
+    cached.
     """
 
     def __init__(self, engine: Engine, *, system: str | None = None) -> None:
@@ -62,15 +64,16 @@ class Session:
                 self.history.append((prompt, whole.text))
 
     def _opened(self, message: Message) -> Message:
-        """Read the question's pictures now: a URL is fetched once, not with every turn."""
+        """Read the question's pictures and videos now: a URL is fetched once, not with every turn."""
         if isinstance(message["content"], str):
             return message
+        return {**message, "content": [self._opened_part(part) for part in message["content"]]}
+
+    def _opened_part(self, part: dict[str, Any]) -> dict[str, Any]:
         processor = self._engine.processor
         limits, policy = processor.limits, processor.policy
-        parts = [
-            {**part, "image": open_image(part["image"], limits=limits, policy=policy)}
-            if part["type"] == "image"
-            else part
-            for part in message["content"]
-        ]
-        return {**message, "content": parts}
+        if part["type"] == "image":
+            return {**part, "image": open_image(part["image"], limits=limits, policy=policy)}
+        if part["type"] == "video":
+            return {**part, "video": load_video(part["video"], limits=limits, policy=policy)}
+        return part

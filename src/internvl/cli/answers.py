@@ -63,7 +63,7 @@ def describe_cost(usage: Usage) -> str:
     image_tokens = sum(media.num_tokens for media in usage.media)
     cached = f" ({usage.cached_tokens} kept from before)" if usage.cached_tokens else ""
     counts = [
-        f"{_count(len(usage.media), 'picture')}, {_count(tiles, 'tile')}, {image_tokens} image tokens",
+        f"{_what_was_shown(usage)}, {_count(tiles, 'tile')}, {image_tokens} image tokens",
         f"prompt {usage.prompt_tokens} tokens{cached}",
         f"answer {usage.completion_tokens} tokens",
     ]
@@ -73,6 +73,16 @@ def describe_cost(usage: Usage) -> str:
     if usage.completion_tokens > 1 and decode_s > 0:
         seconds.append(f"{(usage.completion_tokens - 1) / decode_s:.1f} tokens/s")
     return f"[{'; '.join(counts)}]\n[{', '.join(seconds)}]"
+
+
+def _what_was_shown(usage: Usage) -> str:
+    frames = [media for media in usage.media if media.kind == "frame"]
+    pictures = len(usage.media) - len(frames)
+    videos = len({media.video for media in frames})
+    shown = [_count(pictures, "picture")] if pictures or not frames else []
+    return ", ".join(
+        [*shown, *([f"{_count(len(frames), 'frame')} of {_count(videos, 'video')}"] * bool(frames))]
+    )
 
 
 def _usage_as_dict(usage: Usage) -> dict[str, Any]:
@@ -86,6 +96,8 @@ def _usage_as_dict(usage: Usage) -> dict[str, Any]:
 
 def _media_as_dict(media: MediaUsage) -> dict[str, Any]:
     fields = {name: getattr(media, name) for name in ("index", "kind", "width", "height", "thumbnail")}
+    if media.kind == "frame":
+        fields |= {name: getattr(media, name) for name in ("video", "frame_index", "timestamp_s")}
     grid = {"columns": media.grid.columns, "rows": media.grid.rows}
     return {**fields, **grid, "num_tiles": media.num_tiles, "num_tokens": media.num_tokens}
 

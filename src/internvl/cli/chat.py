@@ -1,4 +1,4 @@
-"""`internvl chat`: one question about pictures, or a conversation."""
+"""`internvl chat`: one question about pictures and videos, or a conversation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ LOOP_GUARD: dict[str, Any] = {"repetition_ngram_size": 24, "repetition_ngram_thr
 def command(
     words: Annotated[
         list[str] | None,
-        typer.Argument(help="Pictures (paths or URLs) and the question. Without a question: a conversation."),
+        typer.Argument(
+            help="Pictures and videos (paths or URLs) and the question. Without a question: a conversation."
+        ),
     ] = None,
     model: Annotated[
         str, typer.Option("--model", "-m", help="nano, a checkpoint directory, or a hub id.")
@@ -36,6 +38,11 @@ def command(
         Literal["reference", "auto"],
         typer.Option(help="reference, or auto: fewer tiles for small pictures, more for full pages."),
     ] = "reference",
+    num_frames: Annotated[
+        int | None, typer.Option(help="Frames of a video, evenly spread. [default: 8]", min=1)
+    ] = None,
+    start: Annotated[float | None, typer.Option(help="Seconds at which the clip begins.", min=0)] = None,
+    end: Annotated[float | None, typer.Option(help="Seconds at which the clip ends.", min=0)] = None,
     system: Annotated[
         str | None, typer.Option(help='System message; "" for none. [default: the model family\'s]')
     ] = None,
@@ -81,9 +88,11 @@ def command(
     stats: Annotated[bool, typer.Option("--stats", help="Show tiles, tokens and seconds.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per answer.")] = False,
 ) -> None:
-    """Ask about pictures: one question, or a conversation.
+    """Ask about pictures and videos: one question, or a conversation.
 
     internvl chat photo.jpg "What does the sign say?"
+
+    internvl chat clip.mp4 "What happens?" --num-frames 16 --start 10 --end 25
 
     internvl chat left.png right.png "What differs?" --json
 
@@ -109,11 +118,12 @@ def command(
     others = {"max_new_tokens": max_new_tokens, "repetition_penalty": repetition_penalty, "random_seed": seed}
     gen_config = make_gen_config(sampling, {**others, "stop_words": stop or None}, loop_guard=loop_guard)
     from internvl.cli.chat_session import Conversation
-    from internvl.media.image import load_image
+    from internvl.cli.shown import ClipOptions, open_shown
 
+    clip = ClipOptions(num_frames=num_frames, start=start, end=end)
     one_shot = bool(asked.question) and not interactive
     # Before the model: a name that is wrong should not cost the wait.
-    pictures = [load_image(name) for name in asked.pictures] if one_shot else []
+    pictures = [open_shown(name, clip) for name in asked.pictures] if one_shot else []
     with open_pipeline(model, options) as pipe:
         conversation = Conversation(
             pipe.session,
@@ -122,6 +132,7 @@ def command(
             system=system,
             language=language,
             fit_answer=max_new_tokens is None,
+            clip=clip,
         )
         if one_shot:
             conversation.ask(asked.question, pictures)
@@ -138,7 +149,7 @@ class Asked:
 
 
 def read_words(words: list[str]) -> Asked:
-    """Tell pictures (files, URLs, names that end like pictures) from the question's words; order is kept."""
+    """Tell pictures and videos (files, URLs, names that end like them) from the question's words; order is kept."""
     pictures = [word for word in words if looks_like_media(word)]
     return Asked(pictures, " ".join(word for word in words if word not in pictures))
 

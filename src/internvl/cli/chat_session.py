@@ -9,20 +9,18 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from PIL import Image
-
 from internvl.chat.call_forms import looks_like_media
 from internvl.cli.answers import AnswerPrinter
 from internvl.cli.languages import instruction
+from internvl.cli.shown import ClipOptions, Shown, describe, open_shown
 from internvl.errors import InternVLError
-from internvl.media.image import load_image
 from internvl.types import GenerationConfig
 
 if TYPE_CHECKING:
     from internvl.chat.session import Session
 
 HELP = """\
-/image PATH ...   show pictures with the next message (a path at its beginning does, too)
+/image PATH ...   show pictures or videos with the next message (a path at its beginning does, too)
 /clear            start over
 /system TEXT      start over with this system message (without TEXT: the family's own)
 /language NAME    answer in this language (without NAME: as asked)
@@ -47,16 +45,19 @@ class Conversation:
         system: str | None = None,
         language: str | None = None,
         fit_answer: bool = False,
+        clip: ClipOptions | None = None,
     ) -> None:
-        """`start` makes a session with a system message; `fit_answer` as in `Engine.submit`."""
+        """`start` makes a session with a system message; `fit_answer` as in `Engine.submit`; `clip`: which
+        frames of videos."""
         self._start = start
         self._gen_config = gen_config
         self._printer = printer
         self._system = system
         self._language = language
         self._fit_answer = fit_answer
+        self._clip = clip or ClipOptions()
         self._session = start(system)
-        self._pictures: list[Image.Image] = []
+        self._pictures: list[Shown] = []
         self._commands: dict[str, Callable[[str], object]] = {
             "/image": lambda rest: self._attach(_split(rest)),
             "/clear": lambda rest: self._clear(),
@@ -66,7 +67,7 @@ class Conversation:
             "/help": lambda rest: print(HELP),
         }
 
-    def ask(self, question: str, pictures: Sequence[str | Image.Image] = ()) -> None:
+    def ask(self, question: str, pictures: Sequence[Shown] = ()) -> None:
         """Ask once and print the answer; what fails is raised."""
         if self._language:
             question = f"{question}\n{instruction(self._language)}"
@@ -118,15 +119,15 @@ class Conversation:
         self._pictures = []
 
     def _attach(self, names: Sequence[str]) -> bool:
-        """Open pictures for the next message; say which one cannot be read."""
+        """Open pictures and videos for the next message; say which one cannot be read."""
         for name in names:
             try:
-                picture = load_image(name)
+                shown = open_shown(name, self._clip)
             except InternVLError as error:
                 print(f"error: {error}", file=sys.stderr)
                 return False
-            self._pictures.append(picture)
-            print(f"(picture: {name}, {picture.width}x{picture.height})")
+            self._pictures.append(shown)
+            print(f"({describe(name, shown)})")
         return True
 
     def _clear(self) -> None:

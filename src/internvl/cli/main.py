@@ -23,7 +23,7 @@ from internvl.version import __version__
 
 #: Name of the command (and of its module in this package) -> the first line of its docstring.
 COMMANDS = {
-    "chat": "Ask about pictures: one question, or a conversation.",
+    "chat": "Ask about pictures and videos: one question, or a conversation.",
     "serve": "Serve OpenAI's API over one model.",
     "models": "List the released checkpoints and the memory that each needs.",
     "plan": "Show what a request costs before it runs: tiles, tokens, memory.",

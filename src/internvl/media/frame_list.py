@@ -94,6 +94,8 @@ def open_folder(path: str | os.PathLike[str], *, limits: MediaLimits, policy: Ad
 
 def is_frame_folder(path: str | os.PathLike[str]) -> bool:
     """Whether a path is a folder with pictures in it."""
+    if not os.fspath(path):  # os.scandir("") would look around here
+        return False
     try:
         with os.scandir(Path(path).expanduser()) as entries:
             return any(_is_picture(entry.name) for entry in entries)

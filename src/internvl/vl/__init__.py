@@ -1,5 +1,6 @@
-"""LMDeploy's face for pictures: code written for `lmdeploy.vl` needs only its import renamed."""
+"""LMDeploy's face for pictures and videos: code written for `lmdeploy.vl` needs only its import renamed."""
 
 from internvl.media.image import load_image
+from internvl.vl.video import LoadedVideo, load_video
 
-__all__ = ["load_image"]
+__all__ = ["LoadedVideo", "load_image", "load_video"]
