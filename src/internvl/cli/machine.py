@@ -11,7 +11,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-_CGROUP = Path("/sys/fs/cgroup")
+from internvl.config.ram import ram, read_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,7 @@ class Machine:
 def inspect_machine() -> Machine:
     """Look at this machine."""
     name, flags = _cpu()
-    total, available = _ram()
+    total, available = ram()
     return Machine(
         cpu=name,
         cpu_flags=flags,
@@ -76,32 +76,12 @@ def inspect_machine() -> Machine:
 
 def _cpu() -> tuple[str, frozenset[str]]:
     fields: dict[str, str] = {}
-    for line in _read(Path("/proc/cpuinfo")).splitlines():
+    for line in read_text(Path("/proc/cpuinfo")).splitlines():
         key, _, value = line.partition(":")
         fields.setdefault(key.strip(), value.strip())
     # Arm names its flags "Features" and no model.
     flags = fields.get("flags") or fields.get("Features", "")
     return fields.get("model name", os.uname().machine), frozenset(flags.split())
-
-
-def _ram() -> tuple[int, int]:
-    """Total and available bytes; the smaller of machine and container."""
-    fields: dict[str, int] = {}
-    for line in _read(Path("/proc/meminfo")).splitlines():
-        key, _, value = line.partition(":")
-        if value.endswith(" kB"):
-            fields[key] = int(value.removesuffix(" kB")) * 1024
-    total = fields.get("MemTotal") or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    available = fields.get("MemAvailable", total)
-    limit = _read(_CGROUP / "memory.max").strip()
-    if limit.isdigit():
-        used = int(_read(_CGROUP / "memory.current").strip() or 0)
-        # The page cache counts as used there, but gives way.
-        for line in _read(_CGROUP / "memory.stat").splitlines():
-            if line.startswith("inactive_file "):
-                used -= int(line.split()[1])
-        total, available = min(total, int(limit)), min(available, max(int(limit) - used, 0))
-    return total, available
 
 
 def _gpus() -> tuple[Gpu, ...]:
@@ -132,11 +112,3 @@ def parse_gpus(table: str) -> tuple[Gpu, ...]:
                 Gpu(name=name, total_bytes=int(total) << 20, free_bytes=int(free) << 20, driver=driver)
             )
     return tuple(gpus)
-
-
-def _read(path: Path) -> str:
-    """The text of a kernel file; empty where this system has none."""
-    try:
-        return path.read_text()
-    except OSError:
-        return ""

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
+
+from internvl.config.ram import ram
 
 
 def free_bytes(device: torch.device) -> int | None:
     """Return the memory that can still be had on this device; None where nobody says."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    meminfo = Path("/proc/meminfo")
-    if device.type != "cpu" or not meminfo.is_file():
-        return None
-    for line in meminfo.read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return None
+    return ram().available if device.type == "cpu" else None
 
 
 def has_fast_kernels(dtype: torch.dtype, device: torch.device) -> bool:
