@@ -1,7 +1,8 @@
 """`AnswerFormat` -> the grammar text that llguidance compiles; sizes checked. No torch.
 
-JSON follows the schema's order of keys. Between its parts stand a single space, or a line end and an
-indentation: enough for the ways models write JSON, too little for one that would go on with blanks for ever.
+JSON follows the schema's order of keys and is written as Python's json.dumps or JavaScript's JSON.stringify
+write it: at most one space, and only behind a comma or colon. Models that may put blanks anywhere sometimes
+go on with them for ever.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ MAX_CHARS = 256 * 1024
 #: Objects and arrays inside each other in a schema.
 MAX_DEPTH = 100
 
-WHITESPACE = r"[ ]|\n([ ]{0,32}|\t{0,8})"
-"""Between the parts of JSON, at most once."""
+JSON_STYLE = {"item_separator": ", ?", "key_separator": ": ?", "whitespace_flexible": False}
+"""Options of the library's that a schema may overrule with an "x-guidance" of its own."""
 
 
 def grammar_source(answer_format: AnswerFormat) -> str:
@@ -71,7 +72,7 @@ def _lark(text: str) -> str:
 
 
 def _schema(text: str) -> Any:
-    """Parse and check a schema; set how it writes white space, unless it says so itself."""
+    """Parse and check a schema; set how JSON is written, unless it says so itself."""
     try:
         schema = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -92,10 +93,7 @@ def _schema(text: str) -> Any:
     if not isinstance(schema, dict):
         raise RequestError(f"the answer's json_schema is {schema!r:.80}; expected an object")
     own = schema.get("x-guidance")
-    return {
-        **schema,
-        "x-guidance": {"whitespace_pattern": WHITESPACE, **(own if isinstance(own, dict) else {})},
-    }
+    return {**schema, "x-guidance": {**JSON_STYLE, **(own if isinstance(own, dict) else {})}}
 
 
 def _check_size(kind: str, text: str) -> None:
