@@ -219,10 +219,11 @@ class Pipeline:
         )
         return self._deltas(batch, gen_config, options)
 
-    def session(self, system: str | None = None) -> Session:
+    def session(self, system: str | None = None, *, enable_thinking: bool | None = None) -> Session:
         """Return a new conversation; `system` is its system message (None = the default, "" = an empty
-        one)."""
-        return Session(self.engine, system=self._system if system is None else system)
+        one), `enable_thinking` as in calling the pipeline."""
+        system = self._system if system is None else system
+        return Session(self.engine, system=system, enable_thinking=enable_thinking)
 
     def chat(
         self,

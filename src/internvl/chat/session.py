@@ -8,6 +8,7 @@ from contextlib import closing
 from typing import Any
 
 from internvl.chat.call_forms import user_message
+from internvl.chat.options import AnswerReader, read_chat_options
 from internvl.engine.engine import Engine
 from internvl.errors import RequestError
 from internvl.media.image import open_image
@@ -22,8 +23,12 @@ class Session:
     cached.
     """
 
-    def __init__(self, engine: Engine, *, system: str | None = None) -> None:
+    def __init__(
+        self, engine: Engine, *, system: str | None = None, enable_thinking: bool | None = None
+    ) -> None:
+        """Start with no messages but `system`; `enable_thinking` as in calling a pipeline."""
         self._engine = engine
+        self._options = read_chat_options(enable_thinking=enable_thinking)
         self.messages: list[Message] = [] if system is None else [{"role": "system", "content": system}]
         self.history: list[tuple[Any, str]] = []
         self.response: Response | None = None
@@ -40,19 +45,27 @@ class Session:
         """Ask the next question and yield the deltas of its answer (arguments as in `Engine.submit`).
 
         A question whose answer fails is forgotten. When the iteration is left early (Ctrl-C), what was shown
-        counts as the answer, so that the conversation can go on from what the reader saw.
+        counts as the answer, so that the conversation can go on from what the reader saw. Thoughts are not
+        part of it: the model is not shown them again.
         """
         question = self._opened(user_message(prompt))
         if gen_config is not None and gen_config.n != 1:
             raise RequestError(f"a conversation goes on from one answer; gen_config.n is {gen_config.n}")
-        request = self._engine.submit([*self.messages, question], gen_config, fit_answer=fit_answer)
-        return self._take(prompt, question, self._engine.stream(request))
+        options, processor = self._options, self._engine.processor
+        request = self._engine.submit(
+            options.conversation([*self.messages, question]),
+            None if gen_config is None and options.plain else options.gen_config(gen_config, processor),
+            fit_answer=fit_answer or gen_config is None,
+        )
+        return self._take(prompt, question, self._engine.stream(request), options.reader(processor))
 
-    def _take(self, prompt: Any, question: Message, deltas: Generator[Response]) -> Generator[Response]:
+    def _take(
+        self, prompt: Any, question: Message, deltas: Generator[Response], reader: AnswerReader
+    ) -> Generator[Response]:
         whole: Response | None = None
         try:
             with closing(deltas):
-                for delta in deltas:
+                for delta in map(reader.read, deltas):
                     whole = Response().extend(delta) if whole is None else whole.extend(delta)
                     yield delta
         finally:

@@ -36,7 +36,7 @@ class AnswerPrinter:
             for delta in deltas:
                 whole.extend(delta)
                 if not self.as_json:
-                    _write(sys.stdout, delta.text)
+                    self._show(delta, whole)
         finally:
             if not self.as_json:
                 _write(sys.stdout, "\n")
@@ -48,9 +48,20 @@ class AnswerPrinter:
             _write(sys.stderr, describe_cost(whole.usage) + "\n")
         return whole
 
+    @staticmethod
+    def _show(delta: Response, whole: Response) -> None:
+        """Print what is new; thoughts to stderr, so that stdout is the answer."""
+        if delta.reasoning_content:
+            _write(sys.stderr, delta.reasoning_content)
+        if delta.text and delta.text == whole.text and whole.reasoning_content:
+            _write(sys.stderr, "\n\n")
+        _write(sys.stdout, delta.text)
+
     def _as_dict(self, response: Response) -> dict[str, Any]:
+        thoughts = response.reasoning_content
         return {
             "model": self.model,
+            **({} if thoughts is None else {"reasoning_content": thoughts}),
             "text": response.text,
             "finish_reason": response.finish_reason,
             "usage": _usage_as_dict(response.usage),

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from internvl.chat.call_forms import looks_like_media
+from internvl.chat.reasoning import THINKING_DEFAULTS
 from internvl.cli.answers import AnswerPrinter
 from internvl.errors import ConfigError
 from internvl.types import GenerationConfig
@@ -66,6 +69,15 @@ def command(
     repetition_penalty: Annotated[float | None, typer.Option(help="Above 1: repeat less.", min=0.01)] = None,
     seed: Annotated[int | None, typer.Option(help="Sample reproducibly.")] = None,
     stop: Annotated[list[str] | None, typer.Option(help="End the answer before this text.")] = None,
+    json_schema: Annotated[
+        Path | None, typer.Option(help="The answer is JSON that this schema (a file) admits.", dir_okay=False)
+    ] = None,
+    regex: Annotated[str | None, typer.Option(help="The answer matches this expression.")] = None,
+    choice: Annotated[str | None, typer.Option(help="The answer is one of these: yes,no,unsure.")] = None,
+    think: Annotated[
+        bool | None,
+        typer.Option("--think/--no-think", help="Ask for thoughts before the answer; they go to stderr."),
+    ] = None,
     loop_guard: Annotated[bool, typer.Option(help="End answers that go in circles.")] = True,
     session_len: Annotated[
         int | None, typer.Option(help="Tokens of the conversation. [default: the model's context]", min=1)
@@ -96,6 +108,8 @@ def command(
 
     internvl chat left.png right.png "What differs?" --json
 
+    internvl chat invoice.png "Read the invoice." --json-schema invoice.json
+
     echo "What is shown?" | internvl chat photo.jpg
 
     internvl chat --model OpenGVLab/InternVL3-2B-hf photo.jpg
@@ -115,8 +129,13 @@ def command(
         "revision": revision,
     }
     sampling = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "min_p": min_p}
-    others = {"max_new_tokens": max_new_tokens, "repetition_penalty": repetition_penalty, "random_seed": seed}
-    gen_config = make_gen_config(sampling, {**others, "stop_words": stop or None}, loop_guard=loop_guard)
+    others: dict[str, Any] = {
+        "max_new_tokens": max_new_tokens,
+        "repetition_penalty": repetition_penalty,
+        "random_seed": seed,
+    }
+    others |= {"stop_words": stop or None, **read_format(json_schema, regex, choice)}
+    gen_config = make_gen_config(sampling, others, loop_guard=loop_guard, think=bool(think))
     from internvl.cli.chat_session import Conversation
     from internvl.cli.shown import ClipOptions, open_shown
 
@@ -126,7 +145,7 @@ def command(
     pictures = [open_shown(name, clip) for name in asked.pictures] if one_shot else []
     with open_pipeline(model, options) as pipe:
         conversation = Conversation(
-            pipe.session,
+            partial(pipe.session, enable_thinking=think),
             gen_config,
             AnswerPrinter(model=model, as_json=as_json, with_stats=stats),
             system=system,
@@ -154,10 +173,32 @@ def read_words(words: list[str]) -> Asked:
     return Asked(pictures, " ".join(word for word in words if word not in pictures))
 
 
+def read_format(json_schema: Path | None, regex: str | None, choice: str | None) -> dict[str, Any]:
+    """Return the fields of `GenerationConfig` that say what an answer looks like. Raises typer.BadParameter."""
+    schema = None
+    if json_schema is not None:
+        try:
+            schema = json_schema.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise typer.BadParameter(f"--json-schema: {error}") from error
+    choices = None if choice is None else tuple(each.strip() for each in choice.split(","))
+    return {"json_schema": schema, "regex": regex, "choice": choices}
+
+
 def make_gen_config(
-    sampling: dict[str, Any], others: dict[str, Any], *, loop_guard: bool
+    sampling: dict[str, Any], others: dict[str, Any], *, loop_guard: bool, think: bool = False
 ) -> GenerationConfig:
-    """Return how to answer; any sampling option asks for sampling. Raises typer.BadParameter."""
+    """Return how to answer; any sampling option asks for sampling. Raises typer.BadParameter.
+
+    Thoughts are sampled where nothing was said, as the model cards recommend, and get more room.
+    """
+    if think:
+        others = {
+            **others,
+            "max_new_tokens": others.get("max_new_tokens") or THINKING_DEFAULTS["max_new_tokens"],
+        }
+        if all(value is None for value in sampling.values()):
+            sampling = {"temperature": THINKING_DEFAULTS["temperature"]}
     given = {name: value for name, value in {**sampling, **others}.items() if value is not None}
     sample = any(value is not None for value in sampling.values()) or "random_seed" in given
     try:

@@ -165,6 +165,17 @@ def test_a_session_has_one_answer_per_question(pipe):
         pipe.chat("Hi", gen_config=GREEDY.replace(n=2))
 
 
+def test_thoughts_of_a_session_are_apart_and_not_shown_to_the_model_again(pipe):
+    session = pipe.session(enable_thinking=False)
+    thoughtful = GREEDY.replace(max_new_tokens=200, choice=["<think>Hm.</think>\n\nYes."])
+    pipe.chat("Sure?", session, thoughtful)
+    assert (session.response.reasoning_content, session.response.text) == ("Hm.", "Yes.")
+    assert session.messages[-1] == {"role": "assistant", "content": "Yes."}
+    asking = pipe.chat("Sure?", pipe.session(enable_thinking=True), thoughtful)
+    assert asking.response.input_token_len > session.response.input_token_len
+    assert [message["role"] for message in asking.messages] == ["user", "assistant"]
+
+
 def test_a_system_message_changes_the_prompt(pipe, checkpoint):
     plain = pipe.chat("Hi", gen_config=GREEDY).response.input_token_len
     assert len(pipe.session(system="Be short.").messages) == 1

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import sys
 
 import pytest
@@ -105,6 +106,30 @@ def test_sampling_options_sample_and_a_seed_repeats(chat, answer):
     assert chat("Hi", *hot)[1] == chat("Hi", *hot)[1] == expected + "\n"
 
 
+def test_a_format_holds_for_the_answer(chat, tmp_path):
+    schema = tmp_path / "schema.json"
+    schema.write_text('{"type": "object", "properties": {"n": {"enum": [1, 2]}}, "required": ["n"]}')
+    code, out, _ = chat("How many?", "--json-schema", str(schema), tokens=200)
+    assert (code, json.loads(out)["n"] in (1, 2)) == (0, True)
+    assert re.fullmatch(r"[a-c]{3}\n", chat("Which?", "--regex", "[a-c]{3}", tokens=50)[1])
+    assert chat("Sure?", "--choice", "yes, no", tokens=50)[1] in ("yes\n", "no\n")
+
+
+def test_thoughts_go_to_stderr_and_into_json(chat):
+    thoughtful = "<think>Hm.</think>Yes."
+    code, out, err = chat("Sure?", "--no-think", "--choice", thoughtful, tokens=99)
+    assert (code, out) == (0, "Yes.\n")
+    assert "Hm." in err
+    _, out, _ = chat("Sure?", "--no-think", "--choice", thoughtful, "--json", tokens=99)
+    assert json.loads(out)["reasoning_content"] == "Hm."
+    _, out, _ = chat("Sure?", "--choice", thoughtful, tokens=99)
+    assert out == f"{thoughtful}\n"
+    config = make_gen_config(NO_SAMPLING, {}, loop_guard=True, think=True)
+    assert (config.do_sample, config.temperature, config.max_new_tokens) == (True, 0.6, 4096)
+    said = make_gen_config({**NO_SAMPLING, "top_p": 0.5}, {"max_new_tokens": 7}, loop_guard=True, think=True)
+    assert (said.temperature, said.max_new_tokens) == (0.8, 7)
+
+
 def test_without_a_length_the_answer_takes_the_room_there_is(chat):
     _, out, _ = chat("Hi", "--json", "--session-len", "200", tokens=None)
     usage = json.loads(out)["usage"]
@@ -137,6 +162,10 @@ def test_a_prompt_that_does_not_fit_shows_its_bill(chat, photos):
         ("Hi", "--tile-policy", "best"),
         ("Hi", "--dtype", "int3"),
         ("Hi", "--no-such-option"),
+        ("Hi", "--json-schema", "missing.json"),
+        ("Hi", "--regex", ""),
+        ("Hi", "--choice", "a,,b"),
+        ("Hi", "--choice", "a", "--regex", "a"),
     ],
 )
 def test_wrong_usage_is_exit_2(chat, arguments):
