@@ -22,12 +22,12 @@ from internvl.engine.request import Request
 from internvl.errors import InternVLError, RequestError
 from internvl.media.image import read_size
 from internvl.media.source import Blob
-from internvl.preprocess.messages import Picture, parse_messages
+from internvl.preprocess.messages import Clip, Picture, parse_messages
 from internvl.preprocess.processor import Processor, TileLimits
 from internvl.server.config import ServerConfig
 from internvl.server.errors import Draining, Failed, TooLarge
 from internvl.server.limits import Budget
-from internvl.server.media import MediaReader, Source, find_sources, media_limits
+from internvl.server.media import MediaReader, Read, fill, find_sources, media_limits
 from internvl.types import Conversation, GenerationConfig, MediaUsage, Message, ModelInputs, Response
 
 T = TypeVar("T")
@@ -75,13 +75,6 @@ class Running:
             if delta.finish_reason == "abort":
                 raise Draining("the server is shutting down; the answer was not finished")
             yield delta
-
-    async def collect(self) -> list[Response]:
-        """Return the n complete answers."""
-        answers: dict[int, Response] = {}
-        async for delta in self:
-            answers[delta.choice] = answers[delta.choice].extend(delta) if delta.choice in answers else delta
-        return [answers[choice] for choice in sorted(answers)]
 
     async def __aenter__(self) -> Self:
         return self
@@ -178,30 +171,38 @@ class Answering:
         """Return the messages with their pictures' bytes, which `files` forgets, and what these will cost."""
         named, sources = find_sources(messages)
         parse_messages(named)  # what is wrong with the messages is said before anything is fetched
-        blobs = await self._media.read(sources, owner)
-        files.callback(self._media.forget, blobs)
-        filled = fill(named, sources, blobs)
-        pictures = [picture for turn in parse_messages(filled) for picture in turn.pictures]
-        return filled, await self._in_thread(lambda: self._plan(pictures, blobs))
+        reads = await self._media.read(sources, owner)
+        files.callback(self._media.forget, reads)
+        filled = fill(named, sources, reads)
+        parts = [part for turn in parse_messages(filled) for part in turn.parts if not isinstance(part, str)]
+        return filled, await self._in_thread(lambda: self._plan(parts, reads))
 
-    def _plan(self, pictures: Sequence[Picture], blobs: Sequence[Blob]) -> list[MediaUsage]:
+    def _plan(self, parts: Sequence[Picture | Clip], reads: Sequence[Read]) -> list[MediaUsage]:
         """Refuse what is too large before it is decoded: a picture of a few kB may hold 80 million pixels."""
-        sizes = [read_size(blob, limits=self._limits) for blob in blobs]
-        total = sum(width * height for width, height in sizes)
-        if total > self._config.max_total_pixels:
-            raise TooLarge(
-                f"the pictures of this request have {total / 1e6:.0f} Mpx together; the limit is"
-                f" {self._config.max_total_pixels / 1e6:.0f} Mpx"
-            )
-        media = []
-        for picture, size in zip(pictures, sizes, strict=True):
+        num_pixels = 0
+        media: list[MediaUsage] = []
+        for part, read in zip(parts, reads, strict=True):
+            if isinstance(read.content, Blob):
+                size, count, least = read_size(read.content, limits=self._limits), 1, part.min_tiles
+                most = part.max_tiles
+                num_pixels += size[0] * size[1]
+            else:  # frames are decoded one by one; each is one tile unless asked otherwise
+                size, count = (read.content.width, read.content.height), len(read.content)
+                least = part.min_tiles or 1
+                most = part.max_tiles or least
             limits = replace(
                 self._tile_limits,
-                min_tiles=picture.min_tiles or self._tile_limits.min_tiles,
-                max_tiles=picture.max_tiles or self._tile_limits.max_tiles,
-                thumbnail=picture.thumbnail,
+                min_tiles=least or self._tile_limits.min_tiles,
+                max_tiles=most or self._tile_limits.max_tiles,
+                thumbnail=part.thumbnail,
             )
-            media += self._processor.plan_sizes([size], tile_limits=limits)
+            media += self._processor.plan_sizes([size], tile_limits=limits) * count
+        if num_pixels > self._config.max_total_pixels:
+            raise TooLarge(
+                f"the pictures of this request have {num_pixels / 1e6:.0f} Mpx together; the limit is"
+                f" {self._config.max_total_pixels / 1e6:.0f} Mpx"
+            )
+        media = [replace(item, index=index) for index, item in enumerate(media)]
         if media:
             check_context(
                 num_prompt_tokens=sum(item.num_tokens for item in media),
@@ -233,20 +234,6 @@ def _abort_submitted(submitted: asyncio.Future[Request]) -> None:
     """The client went while its request was handed over."""
     if not submitted.cancelled() and submitted.exception() is None:
         submitted.result().abort()
-
-
-def fill(messages: Messages, sources: Sequence[Source], blobs: Sequence[Blob]) -> list[Message]:
-    """Return the messages with the bytes in the places of the addresses."""
-    filled: list[Any] = [
-        {**message, "content": list(message["content"])}
-        if isinstance(message.get("content"), list)
-        else message
-        for message in messages
-    ]
-    for source, blob in zip(sources, blobs, strict=True):
-        parts = filled[source.message]["content"]
-        parts[source.part] = {**parts[source.part], "image": blob.data}
-    return filled
 
 
 def check_token_ids(gen_config: GenerationConfig, vocab_size: int) -> None:

@@ -9,11 +9,11 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response as HttpResponse
 
-from internvl.chat.openai_body import BodyError, ChatBody, read_chat_body
-from internvl.server.answering import Running
 from internvl.server.body import JsonRoute
+from internvl.server.conversation import Conversing, read_conversation
 from internvl.server.openapi import ERRORS, streamed
 from internvl.server.schemas.chat import (
+    AnswerCall,
     AnswerMessage,
     ChatChoice,
     ChatChunk,
@@ -22,13 +22,13 @@ from internvl.server.schemas.chat import (
     ChatUsage,
     ChunkChoice,
     Delta,
+    DeltaCall,
+    FunctionCall,
 )
 from internvl.server.service import FINGERPRINT, Service, ServiceDep, new_id, owner_of, request_id_of
 from internvl.server.sse import DONE, EventStream, event, unless_gone
-from internvl.server.texts import LogprobTexts, finish_reason, usage_of
-from internvl.types import Conversation, Response
-
-_GREEDY_TEMPERATURE = 0.01
+from internvl.server.texts import LogprobTexts, reason_of, usage_of
+from internvl.types import Response, ToolCall
 
 router = APIRouter(route_class=JsonRoute, tags=["answers"], responses=ERRORS)
 
@@ -40,43 +40,32 @@ router = APIRouter(route_class=JsonRoute, tags=["answers"], responses=ERRORS)
     responses=streamed("Chunks, if `stream` is true; the last event is `[DONE]`."),
 )
 async def create_chat_completion(body: ChatRequest, request: Request, service: ServiceDep) -> Any:
-    """Answer a conversation about pictures and texts."""
-    asked = read(body, service)
-    if not asked.stream:
-        return await unless_gone(request, complete(asked, service, owner_of(request)))
-    running = await unless_gone(request, start(asked, service, owner_of(request)))
-    return stream(chunks(asked, running, service), running, request, service)
+    """Answer a conversation about pictures, videos and texts."""
+    talk = read(body, service)
+    if not talk.body.stream:
+        return await unless_gone(request, complete(talk, service, owner_of(request)))
+    running = await unless_gone(request, talk.start(service, owner_of(request)))
+    return stream(chunks(talk, talk.deltas(running), service), running, request, service)
 
 
-def read(body: ChatRequest, service: Service) -> ChatBody:
+def read(body: ChatRequest, service: Service) -> Conversing:
     """Return what is asked for. Raises UnknownModel or RequestError."""
     service.check_model(body.model)
-    fields = body.model_dump(exclude_unset=True)
-    fields["temperature"] = temperature(body.temperature)
-    return read_chat_body(fields, default_max_tokens=service.config.max_answer_tokens)
+    return read_conversation(body.model_dump(exclude_unset=True, by_alias=True), service)
 
 
-async def start(asked: ChatBody, service: Service, owner: str) -> Running:
-    """Hand a conversation to the engine."""
-    check_length(asked.gen_config.max_new_tokens, asked.fit_answer, service)
-    return await service.answering.start(
-        Conversation(messages=asked.messages), asked.gen_config, fit_answer=asked.fit_answer, owner=owner
-    )
-
-
-async def complete(asked: ChatBody, service: Service, owner: str) -> ChatCompletion:
+async def complete(talk: Conversing, service: Service, owner: str) -> ChatCompletion:
     """Return the whole answer."""
-    async with await start(asked, service, owner) as running:
-        answers = await running.collect()
-    logprobs = LogprobTexts(service.engine, asked.gen_config.stop_token_ids)
+    answers = await talk.answer(service, owner)
+    logprobs = LogprobTexts(service.engine, talk.gen_config.stop_token_ids)
     return ChatCompletion(
         **_head(service, "chat.completion"),
         choices=[
             ChatChoice(
                 index=answer.choice,
-                message=AnswerMessage(role="assistant", content=answer.text, refusal=None),
+                message=message_of(answer),
                 logprobs=logprobs.of(answer),
-                finish_reason=finish_reason(answer),
+                finish_reason=reason_of(answer),
             )
             for answer in answers
         ],
@@ -84,26 +73,41 @@ async def complete(asked: ChatBody, service: Service, owner: str) -> ChatComplet
     )
 
 
-async def chunks(asked: ChatBody, running: Running, service: Service) -> AsyncIterator[bytes]:
+def message_of(answer: Response) -> AnswerMessage:
+    """Return an answer as a message."""
+    more: dict[str, Any] = {}
+    if answer.reasoning_content is not None:
+        more["reasoning_content"] = answer.reasoning_content
+    if answer.tool_calls:
+        more["tool_calls"] = [
+            AnswerCall(id=call.id, type="function", function=_function(call)) for call in answer.tool_calls
+        ]
+    content = None if answer.tool_calls and not answer.text else answer.text
+    return AnswerMessage(role="assistant", content=content, refusal=None, **more)
+
+
+async def chunks(talk: Conversing, deltas: AsyncIterator[Response], service: Service) -> AsyncIterator[bytes]:
     """Yield the events of a streamed answer."""
     head = _head(service, "chat.completion.chunk")
-    logprobs = LogprobTexts(service.engine, asked.gen_config.stop_token_ids)
+    logprobs = LogprobTexts(service.engine, talk.gen_config.stop_token_ids)
     last: dict[int, Response] = {}
+    num_calls: dict[int, int] = {}
 
     def chunk(choices: list[ChunkChoice], usage: ChatUsage | None = None) -> bytes:
-        shown: dict[str, Any] = {"usage": usage} if asked.include_usage else {}
+        shown: dict[str, Any] = {"usage": usage} if talk.body.include_usage else {}
         return event(ChatChunk(**head, choices=choices, **shown))
 
-    for choice in range(asked.gen_config.n):
+    for choice in range(talk.gen_config.n):
         yield chunk([_piece(choice, Delta(role="assistant", content=""))])
-    async for delta in running:
+    async for delta in deltas:
         last[delta.choice] = delta
         found = logprobs.of(delta)
-        if delta.text or (found is not None and found.content):
-            yield chunk([_piece(delta.choice, Delta(content=delta.text), logprobs=found)])
+        news = _news(delta, num_calls, named=found is not None and bool(found.content))
+        if news:
+            yield chunk([_piece(delta.choice, Delta(**news), logprobs=found)])
         if delta.finish_reason is not None:
-            yield chunk([_piece(delta.choice, Delta(), finish_reason=finish_reason(delta))])
-    if asked.include_usage:
+            yield chunk([_piece(delta.choice, Delta(), finish_reason=reason_of(delta))])
+    if talk.body.include_usage:
         yield chunk([], usage_of(last[choice] for choice in sorted(last)))
     yield DONE
 
@@ -124,18 +128,25 @@ def stream(
     )
 
 
-def temperature(asked: float | None) -> float | None:
-    """Return the temperature to use: near 0 dividing by it overflows, and the likeliest token wins anyway."""
-    return 0.0 if asked is not None and asked < _GREEDY_TEMPERATURE else asked
+def _news(delta: Response, num_calls: dict[int, int], *, named: bool) -> dict[str, Any]:
+    """Return what is new, by the fields of `Delta`; `named`: there are log-probabilities to go with it."""
+    news: dict[str, Any] = {}
+    if delta.reasoning_content:
+        news["reasoning_content"] = delta.reasoning_content
+    if delta.text or (named and not news):
+        news["content"] = delta.text
+    if delta.tool_calls:
+        first = num_calls.get(delta.choice, 0)
+        num_calls[delta.choice] = first + len(delta.tool_calls)
+        news["tool_calls"] = [
+            DeltaCall(index=index, id=call.id, type="function", function=_function(call))
+            for index, call in enumerate(delta.tool_calls, start=first)
+        ]
+    return news
 
 
-def check_length(max_new_tokens: int, fit_answer: bool, service: Service) -> None:
-    """Refuse an answer that is longer than the server allows."""
-    longest = service.config.max_answer_tokens
-    if not fit_answer and longest is not None and max_new_tokens > longest:
-        raise BodyError(
-            f"max_tokens is {max_new_tokens}; this server answers with at most {longest} tokens", "max_tokens"
-        )
+def _function(call: ToolCall) -> FunctionCall:
+    return FunctionCall(name=call.name, arguments=call.arguments)
 
 
 def _piece(choice: int, delta: Delta, logprobs: Any = None, finish_reason: Any = None) -> ChunkChoice:

@@ -12,7 +12,14 @@ from internvl.server.auth import ApiKey, read_key
 _POSITIVE = (
     *("max_concurrent_requests", "max_body_bytes", "max_inflight_body_bytes", "max_file_bytes"),
     *("max_stored_bytes", "max_stored_files", "max_media_per_request", "max_media_bytes", "max_media_pixels"),
-    *("max_request_media_bytes", "max_inflight_media_bytes", "write_timeout_s", "drain_timeout_s"),
+    *(
+        "max_request_media_bytes",
+        "max_inflight_media_bytes",
+        "max_video_bytes",
+        "video_timeout_s",
+        "write_timeout_s",
+        "drain_timeout_s",
+    ),
     *("max_total_pixels", "max_prepared_bytes", "media_timeout_s", "body_timeout_s", "fetch_threads"),
     *("max_json_items", "max_answer_tokens", "prepare_threads", "requests_per_minute"),
     *("max_concurrent_per_key", "max_batch_lines", "ping_interval_s"),
@@ -51,12 +58,15 @@ class ServerConfig:
     write_timeout_s: float = 60.0
     """Longest time that a client may take to accept a piece of an answer."""
     max_media_per_request: int = 128
+    """Pictures and videos; of one video as many frames."""
     max_media_bytes: int = 64 << 20
-    """Of one encoded picture or video."""
+    """Of one encoded picture."""
+    max_video_bytes: int = 256 << 20
+    """Of one encoded video."""
     max_media_pixels: int = 80_000_000
     """Of one picture."""
     max_request_media_bytes: int = 256 << 20
-    """Of all encoded pictures of a request together."""
+    """Of all encoded media of a request together, as far as they are in memory."""
     max_inflight_media_bytes: int = 2 << 30
     """Of all requests together; one more gets 503."""
     max_total_pixels: int = 240_000_000
@@ -70,6 +80,8 @@ class ServerConfig:
     allow_private_media: bool = False
     """Fetch from private and loopback addresses too: for tests and closed networks."""
     media_timeout_s: float = 20.0
+    video_timeout_s: float = 30.0
+    """For a video's download, for looking through it, and for decoding its frames, each."""
 
     # -- files and batches
     data_dir: Path | None = None

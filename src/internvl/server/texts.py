@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from internvl.engine.engine import Engine
 from internvl.server.schemas.chat import (
     ChatUsage,
     ChoiceLogprobs,
+    FinishReason,
     PictureUsage,
     PromptTokensDetails,
     TokenLogprob,
@@ -40,8 +41,10 @@ def usage_of(answers: Iterable[Response]) -> ChatUsage:
 
 
 def media_usage(item: MediaUsage) -> PictureUsage:
-    """Return what one picture cost, as it is told."""
+    """Return what one picture or frame cost, as it is told."""
+    names = ("video", "frame_index", "timestamp_s") if item.kind == "frame" else ()
     return PictureUsage(
+        **{name: getattr(item, name) for name in names},
         kind=item.kind,
         width=item.width,
         height=item.height,
@@ -52,9 +55,13 @@ def media_usage(item: MediaUsage) -> PictureUsage:
     )
 
 
-def finish_reason(response: Response) -> Any:
-    """Return OpenAI's name of why an answer ended; None while it goes on."""
-    return response.finish_reason
+def reason_of(answer: Response) -> FinishReason:
+    """Return why a complete answer ended; `Running` has raised what failed."""
+    reason = answer.finish_reason
+    assert reason is not None
+    if reason in ("abort", "error"):
+        raise AssertionError(f"an answer that ended with {reason!r} was taken for a complete one")
+    return cast(FinishReason, reason)
 
 
 class LogprobTexts:

@@ -47,7 +47,7 @@ def _tell(error: Any) -> tuple[str, str]:
 
 
 def _tell_union(path: str, error: Any) -> tuple[str, str]:
-    """A value that none of the choices fits; pydantic reports the name of what chose (`schemas.base.choice`)."""
+    """A value that no member of a union fits; pydantic reports the name of what chose (`schemas.base`)."""
     value, context = error["input"], error["ctx"]
     field = context["discriminator"].removesuffix("()")
     if field == by_shape.__name__ or not isinstance(value, Mapping):

@@ -17,7 +17,7 @@ from pydantic_core import PydanticCustomError, core_schema
 from internvl.media.source import short_name
 from internvl.preprocess.messages import nearest
 
-#: Starts the names of choices in a union, so that they can be told from the names of fields.
+#: Starts the names of a union's members, so that they can be told from the names of fields.
 CHOICE = "~"
 
 
@@ -31,10 +31,11 @@ class Strict(BaseModel):
     def _name_unknown_fields(cls, value: Any) -> Any:
         """Refuse all unknown fields at once, each with its nearest known name."""
         if isinstance(value, Mapping):
-            unknown = [name for name in value if name not in cls.model_fields]
+            known = [field.alias or name for name, field in cls.model_fields.items()]
+            unknown = [name for name in value if name not in known]
             if unknown:
                 said = "; ".join(
-                    f"unknown field {short_name(str(name))!r}. {nearest(name, cls.model_fields)}"
+                    f"unknown field {short_name(str(name))!r}. {nearest(name, known)}"
                     for name in unknown[:10]
                 )
                 raise PydanticCustomError(
@@ -72,7 +73,7 @@ class NotSupported:
         raise PydanticCustomError("not_supported", "not supported: {instead}", {"instead": self.instead})
 
 
-def choice(by: Callable[[Any], str | None], **options: Any) -> Any:
+def one_of(by: Callable[[Any], str | None], **options: Any) -> Any:
     """Return a union whose member `by` chooses: it maps a value to one of the names in `options`."""
 
     def tag(value: Any) -> str | None:

@@ -6,13 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from internvl.server.schemas.base import NotSupported, Sent, Strict
+from internvl.server.schemas.base import NotSupported, Sent, Strict, by_shape, one_of
 from internvl.server.schemas.messages import ChatMessages, Tiles
 from internvl.server.schemas.sampling import Count, Label, SamplingFields
-
-_NO_TOOLS = "tools are not available here yet"
-_NO_FORMAT = "answers are plain text here yet"
-_NO_THINKING = "ask for it in the system message"
+from internvl.server.schemas.tools import JsonSchema, ResponseFormat, ToolChoice, Tools
 
 
 class TilingOptions(Strict):
@@ -25,6 +22,27 @@ class TilingOptions(Strict):
     thumbnail: bool | None = None
 
 
+class FrameOptions(Strict):
+    """Which frames of all videos of a request are seen."""
+
+    num_frames: Annotated[int, Field(ge=1, le=1024)] | None = None
+    fps: Annotated[float, Field(gt=0, le=1000)] | None = None
+    start: Annotated[float, Field(ge=0, le=1e7)] | None = None
+    end: Annotated[float, Field(ge=0, le=1e7)] | None = None
+
+
+class MediaOptions(Strict):
+    """vLLM's and LMDeploy's way to say so."""
+
+    video: FrameOptions | None = None
+
+
+class TemplateOptions(Strict):
+    """vLLM's and LMDeploy's way to turn thinking on and off."""
+
+    enable_thinking: bool | None = None
+
+
 class ChatRequest(SamplingFields):
     """Body of POST /v1/chat/completions."""
 
@@ -34,6 +52,25 @@ class ChatRequest(SamplingFields):
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     mm_processor_kwargs: TilingOptions | None = None
     """For pictures that say nothing themselves."""
+    media_io_kwargs: MediaOptions | None = None
+    """For videos that say nothing themselves."""
+    tools: Tools | None = None
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: ResponseFormat | None = None
+    """The form of the answer; of this and the next four one may be given."""
+    json_schema: one_of(by_shape, text=str, object=JsonSchema) | None = None  # type: ignore[valid-type]
+    regex: Annotated[str, Field(min_length=1)] | None = None
+    choice: (
+        Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1, max_length=1024)] | None
+    ) = None
+    grammar: Annotated[str, Field(min_length=1)] | None = None
+    """llguidance's dialect of Lark."""
+    enable_thinking: bool | None = None
+    """True: think first, and keep the thoughts apart, in reasoning_content; False: only keep them apart."""
+    chat_template_kwargs: TemplateOptions | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
+    """From "low" on the model is asked to think; there are no degrees of it."""
     safety_identifier: Label | None = None
     """A label, as the next one."""
     prompt_cache_key: Label | None = None
@@ -48,25 +85,13 @@ class ChatRequest(SamplingFields):
     web_search_options: Annotated[Any, NotSupported((), "nothing is searched")] = None
     verbosity: Annotated[Any, NotSupported(("medium",), "ask for it in the prompt")] = None
     prompt_cache_retention: Annotated[Any, NotSupported(("in_memory",), "prefixes are kept in memory")] = None
-    functions: Annotated[Any, NotSupported(([],), _NO_TOOLS)] = None
-    function_call: Annotated[Any, NotSupported(("none", "auto"), _NO_TOOLS)] = None
-    tools: Annotated[Any, NotSupported(([],), _NO_TOOLS)] = None
-    tool_choice: Annotated[Any, NotSupported(("none", "auto"), _NO_TOOLS)] = None
-    parallel_tool_calls: Annotated[Any, NotSupported((True, False), _NO_TOOLS)] = None
-    response_format: Annotated[Any, NotSupported(({"type": "text"},), _NO_FORMAT)] = None
-    json_schema: Annotated[Any, NotSupported((), _NO_FORMAT)] = None
-    regex: Annotated[Any, NotSupported((), _NO_FORMAT)] = None
-    choice: Annotated[Any, NotSupported((), _NO_FORMAT)] = None
-    grammar: Annotated[Any, NotSupported((), _NO_FORMAT)] = None
-    reasoning_effort: Annotated[Any, NotSupported(("none",), _NO_THINKING)] = None
-    chat_template_kwargs: Annotated[Any, NotSupported(({},), _NO_THINKING)] = None
-    enable_thinking: Annotated[Any, NotSupported((False,), _NO_THINKING)] = None
+    functions: Annotated[Any, NotSupported(([],), "use tools")] = None
+    function_call: Annotated[Any, NotSupported(("none", "auto"), "use tool_choice")] = None
 
     # -- known from LMDeploy, without meaning here
     do_preprocess: Annotated[Any, NotSupported((True,), "use /v1/completions")] = None
     input_ids: Annotated[Any, NotSupported((), "use /v1/completions with ids as prompt")] = None
     image_data: Annotated[Any, NotSupported((), "put pictures into the messages")] = None
-    media_io_kwargs: Annotated[Any, NotSupported(({},), "there are no videos here yet")] = None
 
 
 class TopLogprob(Sent):
@@ -90,16 +115,40 @@ class ChoiceLogprobs(Sent):
     refusal: None = None
 
 
+class FunctionCall(Sent):
+    """A function and its arguments."""
+
+    name: str
+    arguments: str
+    """JSON text of an object."""
+
+
+class AnswerCall(Sent):
+    """A function that the model asks to be called."""
+
+    id: str
+    type: Literal["function"]
+    function: FunctionCall
+
+
+class DeltaCall(AnswerCall):
+    """The same in a stream, where it comes whole."""
+
+    index: int
+
+
 class AnswerMessage(Sent):
     """What the model said."""
 
     role: Literal["assistant"]
     content: str | None
     refusal: None = None
+    reasoning_content: str | None = None
+    tool_calls: list[AnswerCall] | None = None
 
 
-#: "repetition": the loop guard, where the request or the server asked for it.
-FinishReason = Literal["stop", "length", "repetition"]
+#: "repetition": the loop guard, where the request asked for it.
+FinishReason = Literal["stop", "length", "tool_calls", "repetition"]
 
 
 class ChatChoice(Sent):
@@ -109,13 +158,12 @@ class ChatChoice(Sent):
     message: AnswerMessage
     logprobs: ChoiceLogprobs | None
     finish_reason: FinishReason
-    token_ids: list[int] | None = None
 
 
 class PictureUsage(Sent):
-    """What one picture cost."""
+    """What one picture, or one frame of a video, cost."""
 
-    kind: str
+    kind: Literal["image", "frame"]
     width: int
     height: int
     tiles: int
@@ -123,6 +171,10 @@ class PictureUsage(Sent):
     columns: int
     rows: int
     tokens: int
+    video: int | None = None
+    """Of a frame: which video of the conversation, from 0."""
+    frame_index: int | None = None
+    timestamp_s: float | None = None
 
 
 class PromptTokensDetails(Sent):
@@ -159,6 +211,8 @@ class Delta(Sent):
 
     role: Literal["assistant"] | None = None
     content: str | None = None
+    reasoning_content: str | None = None
+    tool_calls: list[DeltaCall] | None = None
 
 
 class ChunkChoice(Sent):
@@ -168,7 +222,6 @@ class ChunkChoice(Sent):
     delta: Delta
     logprobs: ChoiceLogprobs | None
     finish_reason: FinishReason | None
-    token_ids: list[int] | None = None
 
 
 class ChatChunk(Sent):

@@ -1,8 +1,9 @@
 """OpenAI's chat messages: roles, and parts of text and media.
 
-A picture is `image_url` (an http(s) address, a data: URL, or the id of an uploaded file) or a `file` part.
-Beside it, or beside its address, may stand how finely it is cut: `detail`, `max_tiles`, `min_tiles`,
-`thumbnail`, or LMDeploy's names for them. `server.media` reads what they name.
+A picture is `image_url` (an http(s) address, a data: URL, or the id of an uploaded file), a video is `video_url`,
+either may be a `file` part. Beside it, or beside its address, may stand how finely it is cut (`detail`,
+`max_tiles`, `min_tiles`, `thumbnail`, or LMDeploy's names for them) and which frames are seen. `server.media`
+reads what they name.
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from internvl.chat.tools import MAX_TOOLS
 from internvl.preprocess.messages import MAX_TILES
-from internvl.server.schemas.base import NotSupported, Strict, by_field, by_shape, choice
+from internvl.server.schemas.base import NotSupported, Strict, by_field, by_shape, one_of
+from internvl.server.schemas.tools import ToolCall
 
 Tiles = Annotated[int, Field(ge=1, le=MAX_TILES)]
 Address = Annotated[str, Field(min_length=1)]
 NoName = Annotated[Any, NotSupported((), "the model sees no names; put it into the text")]
 NoHint = Annotated[Any, NotSupported((), "prefixes are cached without hints; leave it out")]
-_NO_TOOLS = "tools are not available here yet"
 
 
 class TileOptions(Strict):
@@ -53,7 +55,7 @@ class ImagePart(TileOptions):
     """A picture."""
 
     type: Literal["image_url"]
-    image_url: choice(by_shape, text=Address, object=ImageAddress)  # type: ignore[valid-type]
+    image_url: one_of(by_shape, text=Address, object=ImageAddress)  # type: ignore[valid-type]
     prompt_cache_breakpoint: NoHint = None
 
 
@@ -67,19 +69,45 @@ class FileContent(Strict):
     """Changes nothing: what a file is, its bytes say."""
 
 
-class FilePart(TileOptions):
-    """A picture as a file."""
+class ClipOptions(TileOptions):
+    """Which frames of a video are seen, and how finely each is cut (into one tile unless asked otherwise)."""
+
+    num_frames: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """Evenly spread; 8 if nothing is said."""
+    fps: Annotated[float, Field(gt=0, le=1000)] | None = None
+    """Frames of every second instead."""
+    start: Annotated[float, Field(ge=0, le=1e7)] | None = None
+    """Seconds at which the clip begins."""
+    end: Annotated[float, Field(ge=0, le=1e7)] | None = None
+
+
+class VideoAddress(ClipOptions):
+    """Where a video is."""
+
+    url: Address
+    """http(s) address, data: URL, or the id of an uploaded file ("file-...")."""
+
+
+class VideoPart(ClipOptions):
+    """A video."""
+
+    type: Literal["video_url"]
+    video_url: one_of(by_shape, text=Address, object=VideoAddress)  # type: ignore[valid-type]
+
+
+class FilePart(ClipOptions):
+    """A picture or a video as a file."""
 
     type: Literal["file"]
     file: FileContent
     prompt_cache_breakpoint: NoHint = None
 
 
-UserPart = choice(by_field("type"), text=TextPart, image_url=ImagePart, file=FilePart)
+UserPart = one_of(by_field("type"), text=TextPart, image_url=ImagePart, video_url=VideoPart, file=FilePart)
 UserParts = Annotated[list[UserPart], Field(min_length=1)]  # type: ignore[valid-type]
-TextOnly = choice(by_field("type"), text=TextPart)
+TextOnly = one_of(by_field("type"), text=TextPart)
 TextParts = Annotated[list[TextOnly], Field(min_length=1)]  # type: ignore[valid-type]
-Text = choice(by_shape, text=str, list=TextParts)
+Text = one_of(by_shape, text=str, list=TextParts)
 
 
 class SystemMessage(Strict):
@@ -91,10 +119,10 @@ class SystemMessage(Strict):
 
 
 class UserMessage(Strict):
-    """A question, with or without pictures."""
+    """A question, with or without pictures and videos."""
 
     role: Literal["user"]
-    content: choice(by_shape, text=str, list=UserParts)  # type: ignore[valid-type]
+    content: one_of(by_shape, text=str, list=UserParts)  # type: ignore[valid-type]
     name: NoName = None
 
 
@@ -102,19 +130,32 @@ class AssistantMessage(Strict):
     """An earlier answer."""
 
     role: Literal["assistant"]
-    content: Text  # type: ignore[valid-type]
+    content: Text | None = None  # type: ignore[valid-type]
+    """May be missing where there are tool_calls."""
     name: NoName = None
     refusal: Annotated[Any, NotSupported((), "put it into content")] = None
     audio: Annotated[Any, NotSupported((), "the model hears nothing")] = None
-    tool_calls: Annotated[Any, NotSupported(([],), _NO_TOOLS)] = None
-    function_call: Annotated[Any, NotSupported((), _NO_TOOLS)] = None
+    tool_calls: Annotated[list[ToolCall], Field(max_length=MAX_TOOLS)] | None = None
+    reasoning_content: str | None = None
+    """What it thought; not shown to the model again."""
+    function_call: Annotated[Any, NotSupported((), "use tool_calls")] = None
 
 
-ChatMessage = choice(
+class ToolMessage(Strict):
+    """What a called function returned."""
+
+    role: Literal["tool"]
+    content: Text  # type: ignore[valid-type]
+    tool_call_id: Annotated[str, Field(max_length=128)]
+    name: str | None = None
+
+
+ChatMessage = one_of(
     by_field("role"),
     system=SystemMessage,
     developer=SystemMessage,
     user=UserMessage,
     assistant=AssistantMessage,
+    tool=ToolMessage,
 )
 ChatMessages = Annotated[list[ChatMessage], Field(min_length=1, max_length=4096)]  # type: ignore[valid-type]

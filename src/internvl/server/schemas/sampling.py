@@ -10,11 +10,11 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from internvl.server.schemas.base import NotSupported, Strict, by_shape, choice
+from internvl.server.schemas.base import NotSupported, Strict, by_shape, one_of
 
 StopText = Annotated[str, Field(min_length=1, max_length=256)]
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
-Texts = choice(by_shape, text=StopText, list=Annotated[list[StopText], Field(max_length=64)])
+Texts = one_of(by_shape, text=StopText, list=Annotated[list[StopText], Field(max_length=64)])
 Label = Annotated[str, Field(max_length=512)]
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 
