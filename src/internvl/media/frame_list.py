@@ -35,8 +35,17 @@ class FrameList:
         limits: MediaLimits,
         policy: AddressPolicy,
         timestamps: Sequence[float] | None = None,
+        chosen: bool = True,
     ) -> None:
-        """`frames`: what `media.image.open_image` reads, in order; `timestamps`: their seconds, if known.
+        """Take pictures as frames.
+
+        Args:
+            frames: What `media.image.open_image` reads, in order.
+            name: What to call them in messages.
+            limits: On each picture, and on their number.
+            policy: Places that may be read.
+            timestamps: Their seconds, if known.
+            chosen: Whether somebody has chosen just these to be seen; else they are sampled like a video.
 
         Raises:
             MediaError: None, too many, or the first one cannot be read.
@@ -49,6 +58,7 @@ class FrameList:
                 "(MediaLimits.max_video_frames)"
             )
         self.name = name
+        self.chosen = chosen
         self._frames = frames
         self._limits = limits
         self._policy = policy
@@ -89,7 +99,7 @@ def open_folder(path: str | os.PathLike[str], *, limits: MediaLimits, policy: Ad
         raise MediaError(f"{name}: cannot be read: {error.strerror}") from error
     if not files:
         raise MediaError(f"{name} holds no pictures: expected frames such as frame_1.jpg")
-    return FrameList(sorted(files, key=_by_numbers), name, limits=limits, policy=policy)
+    return FrameList(sorted(files, key=_by_numbers), name, limits=limits, policy=policy, chosen=False)
 
 
 def is_frame_folder(path: str | os.PathLike[str]) -> bool:

@@ -55,11 +55,9 @@ def _names_video(name: str | bytes) -> bool:
             return Path(urlsplit(name).path).suffix.lower() in VIDEO_SUFFIXES
         except ValueError:  # no URL at all; reading it says so
             return False
-    if is_frame_folder(name):
-        return True
     try:
         path = file_url_path(name) if "://" in name else name
-        return _moves(Stored(*open_file(path, _LOCAL)))
+        return is_frame_folder(path) or _moves(Stored(*open_file(path, _LOCAL)))
     except MediaError:  # not there: by its name, so that the message fits
         return Path(name).suffix.lower() in VIDEO_SUFFIXES
 

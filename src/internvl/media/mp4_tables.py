@@ -34,7 +34,7 @@ def check_mp4(stored: Stored, max_samples: int) -> None:
     def check_track() -> None:
         limit = max(stored.size, max_samples) if is_chunked_sound else max_samples
         if largest > limit:
-            raise ValueError(f"its tables claim {largest} samples")
+            raise ValueError(f"its tables claim {largest} frames or samples")
 
     for tag, after in _tags(stored):
         if tag == b"trak":
@@ -51,7 +51,7 @@ def check_mp4(stored: Stored, max_samples: int) -> None:
         elif tag == b"trun":
             in_fragments += struct.unpack(">I", after[4:8])[0]
             if in_fragments > max_samples:
-                raise ValueError(f"its fragments claim {in_fragments} samples")
+                raise ValueError(f"its fragments claim {in_fragments} frames or samples")
     check_track()
 
 

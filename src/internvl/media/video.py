@@ -23,6 +23,7 @@ from internvl.errors import MediaError
 from internvl.media.frame_list import FrameList, open_folder
 from internvl.media.frame_sampling import DEFAULT_NUM_FRAMES, fps_indices, frame_at, segment_indices
 from internvl.media.limits import DEFAULT_LIMITS, DEFAULT_POLICY, AddressPolicy, MediaLimits
+from internvl.media.source import file_url_path
 from internvl.media.stored import open_stored
 
 #: What `load_video` reads.
@@ -155,8 +156,8 @@ def load_video(
             return source
         return source.sample(num_frames=num_frames, fps=fps, start=start, end=end)
     frames = _open_frames(source, limits, policy)
-    chosen_by_hand = isinstance(frames, FrameList) and not isinstance(source, str | os.PathLike)
-    if chosen_by_hand and (num_frames, fps, start, end) == (None, None, None, None):
+    chosen = isinstance(frames, FrameList) and frames.chosen
+    if chosen and (num_frames, fps, start, end) == (None, None, None, None):
         _check(frames.name, limits, len(frames), None, None, None)
         return Video(frames, tuple(range(len(frames))), limits)
     return Video(frames, tuple(_choose(frames, limits, num_frames, fps, start, end)), limits)
@@ -174,8 +175,9 @@ def _open_frames(source: VideoSource, limits: MediaLimits, policy: AddressPolicy
             return _open_list(
                 [f"data:image/jpeg;base64,{part}" for part in payload.split(",")], limits, policy, {}
             )
-    if isinstance(source, str | os.PathLike) and _is_folder(source):
-        return open_folder(source, limits=limits, policy=policy)
+    folder = _folder(source) if isinstance(source, str | os.PathLike) else None
+    if folder is not None:
+        return open_folder(folder, limits=limits, policy=policy)
     if isinstance(source, bytearray | memoryview):
         source = bytes(source)
     if not isinstance(source, str | os.PathLike | bytes):
@@ -200,11 +202,18 @@ def _open_list(
     return FrameList(frames, f"list of {len(frames)} frames", limits=limits, policy=policy, timestamps=times)
 
 
-def _is_folder(source: str | os.PathLike[str]) -> bool:
+def _folder(source: str | os.PathLike[str]) -> Path | None:
+    """The folder that a path or a file:// URL names, if it names one."""
+    name = os.fspath(source)
+    if name[:7].lower() == "file://":
+        name = file_url_path(name)
+    elif name[:5].lower() == "data:" or "://" in name:
+        return None
     try:
-        return Path(source).expanduser().is_dir()
-    except (OSError, RuntimeError, ValueError):  # too long a name, an unknown home, a NUL: not a folder
-        return False
+        path = Path(name).expanduser()
+        return path if path.is_dir() else None
+    except (OSError, RuntimeError, ValueError):  # too long a name, an unknown home, a NUL: no folder
+        return None
 
 
 def _choose(

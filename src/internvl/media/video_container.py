@@ -27,8 +27,9 @@ from internvl.media.video_formats import CODECS, HEAD_BYTES, sniff_video
 _BUFFERS = 8
 #: Bytes per pixel of a frame on its way to a Pillow picture: RGB from FFmpeg, its copy, Pillow's own.
 _RGB_BYTES = 3 + 3 + 4
-#: Frames are decoded in parallel up to this size; each thread holds one more.
-_MAX_THREADED_PIXELS = 9_000_000
+#: Frames of these sizes are decoded in parallel, each thread holding one more; smaller ones are done at once,
+#: larger ones are shared out among the threads where the codec can.
+_THREADED_PIXELS = range(500_000, 9_000_000)
 _MAX_THREADS = 4
 
 
@@ -50,7 +51,11 @@ class VideoContainer:
     def opened(self) -> Iterator[tuple[InputContainer, VideoStream]]:
         """Open the container; only packets of its first video stream are read."""
         if self.kind.demuxer == "mov":
-            check_mp4(self._stored, self.limits.max_video_frames)
+            try:
+                check_mp4(self._stored, self.limits.max_video_frames)
+            except ValueError as error:
+                limit = f"{self.limits.max_video_frames} (MediaLimits.max_video_frames)"
+                raise MediaError(f"{self.name}: {error}: the limit is {limit}") from error
         options = {
             "codec_whitelist": ",".join(sorted(CODECS)),
             "max_pixels": str(self.limits.max_video_pixels),
@@ -118,9 +123,11 @@ class VideoContainer:
             name = "unknown to FFmpeg" if context is None else f"{context.name}, which is not decoded here"
             raise MediaError(f"{self.name}: its codec is {name}. Convert it to H.264 in MP4")
         self.check_size(context.width, context.height, context.format)
-        small = context.width * context.height <= _MAX_THREADED_PIXELS
-        context.thread_type = "AUTO" if small else "SLICE"
-        context.thread_count = min(_MAX_THREADS, os.cpu_count() or 1)
+        pixels = context.width * context.height
+        context.thread_type = "AUTO" if pixels in _THREADED_PIXELS else "SLICE"
+        context.thread_count = (
+            1 if pixels < _THREADED_PIXELS.start else min(_MAX_THREADS, os.cpu_count() or 1)
+        )
         context.options = {"max_pixels": str(self.limits.max_video_pixels)}
         return stream
 

@@ -18,6 +18,7 @@ from internvl.media import fetch as fetch_module
 from internvl.media.fetch import is_public
 from internvl.media.limits import AddressPolicy, MediaLimits
 from internvl.media.source import read_source
+from internvl.media.stored import open_stored
 
 OPEN = AddressPolicy(allow_private=True)
 BODY = b"picture bytes " * 50
@@ -364,3 +365,20 @@ def test_addresses_that_are_not_public(address):
 )
 def test_addresses_that_are_public(address):
     assert is_public(ipaddress.ip_address(address))
+
+
+def test_a_video_is_downloaded_to_disk_within_limits_of_its_own(base):
+    limits = MediaLimits(max_bytes=10, max_video_bytes=10_000)
+    stored = open_stored(f"{base}/ok", limits=limits, policy=OPEN)
+    assert stored.size == len(BODY)
+    assert stored.read_at(5, 9) == BODY[5:14]
+    readers = stored.reader(), stored.reader()
+    assert [reader.read(4) for reader in readers] == [BODY[:4]] * 2
+    with pytest.raises(MediaError, match="max_video_bytes"):
+        open_stored(f"{base}/endless", limits=limits, policy=OPEN)
+    with pytest.raises(MediaError, match="max_video_bytes"):
+        open_stored(f"{base}/lies", limits=limits, policy=OPEN)
+    with pytest.raises(MediaError, match="video_timeout_s"):
+        open_stored(f"{base}/drip", limits=MediaLimits(video_timeout_s=0.2), policy=OPEN)
+    with pytest.raises(MediaError, match="allowed_ports"):
+        open_stored(f"{base}/ok", limits=limits, policy=AddressPolicy())
