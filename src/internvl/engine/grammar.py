@@ -47,16 +47,23 @@ class Constraint:
     """Follows one answer through its grammar."""
 
     def __init__(
-        self, matcher: llguidance.LLMatcher, end_token_ids: Collection[int], *, library_end_id: int
+        self,
+        matcher: llguidance.LLMatcher,
+        end_token_ids: Collection[int],
+        *,
+        num_tokens: int,
+        library_end_id: int,
     ) -> None:
         """Start at the beginning.
 
         Args:
             matcher: The compiled grammar; this answer's own copy.
             end_token_ids: Tokens that may end the answer where the grammar may end, and nowhere else.
+            num_tokens: Size of the vocabulary.
             library_end_id: The token that the library takes for the only one that ends an answer.
         """
         self._matcher = matcher
+        self._num_tokens = num_tokens
         self._library_end_id = library_end_id
         self._end_token_ids = list(end_token_ids)
         self.finished = False
@@ -76,6 +83,14 @@ class Constraint:
         allowed[self._library_end_id] = False
         allowed[self._end_token_ids] = self._matcher.is_accepting()
         return scores.masked_fill(torch.from_numpy(~allowed).to(scores.device), -torch.inf)
+
+    def admits(self, token_id: int) -> bool:
+        """Whether this token may come next: far cheaper than a mask, where one token is all one asks about."""
+        if token_id in self._end_token_ids:
+            return self._matcher.is_accepting()
+        if token_id >= self._num_tokens or token_id == self._library_end_id:
+            return False
+        return self._matcher.validate_tokens([token_id]) == 1
 
     def advance(self, token_id: int) -> None:
         """Take the token that was chosen."""
@@ -123,7 +138,12 @@ class Grammars:
                 self._compiled[answer_format] = matcher
                 self._forget_oldest()
             self._compiled.move_to_end(answer_format)
-            return Constraint(matcher.deep_copy(), end_token_ids, library_end_id=self._vocabulary.eos_token)
+            return Constraint(
+                matcher.deep_copy(),
+                end_token_ids,
+                num_tokens=self._vocabulary.vocab_size,
+                library_end_id=self._vocabulary.eos_token,
+            )
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
         """Return the text of a constrained answer: its tokens' bytes, joined."""
@@ -177,12 +197,11 @@ class _Words:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         texts = [tokenizer.token_bytes(i) for i in range(tokenizer.vocab_size)]
-        names = [tokenizer.id_to_token(i) for i in range(tokenizer.vocab_size)]
-        special = [i for i, text in enumerate(texts) if text is None and names[i]]
-        self.tokens = [
-            (_SPECIAL + name.encode() if name else b"") if text is None else text
-            for text, name in zip(texts, names, strict=True)
-        ]
+        names = {i: tokenizer.id_to_token(i) for i, text in enumerate(texts) if text is None}
+        special = [i for i, name in names.items() if name]
+        self.tokens = [b"" if text is None else text for text in texts]
+        for i in special:
+            self.tokens[i] = _SPECIAL + names[i].encode()
         # the library needs an end token; which ones end an answer is up to the constraint
         self.eos_token_id = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else special[0]
         self.special_token_ids = special

@@ -55,8 +55,9 @@ class Sampler:
         """
         _check_finite(best.score)
         forbidden = {*masked, *self._gen.bad_token_ids, *self._ends_of_bad_words(token_ids)}
-        if self._greedy and not forbidden and self._gen.repetition_penalty == 1 and self._constraint is None:
-            return best.token_id
+        unchanged = not forbidden and self._gen.repetition_penalty == 1
+        if self._greedy and unchanged and self._admits(best.token_id):
+            return self._chosen(best.token_id)
         scores = logits.float().cpu().clone()
         if self._gen.repetition_penalty != 1 and token_ids:
             _penalise(scores, token_ids, self._gen.repetition_penalty)
@@ -65,7 +66,12 @@ class Sampler:
         if self._constraint is not None:
             scores = self._constraint.mask(scores)
         _check_finite(float(scores.max()))
-        token_id = int(scores.argmax()) if self._greedy else self._draw(scores)
+        return self._chosen(int(scores.argmax()) if self._greedy else self._draw(scores))
+
+    def _admits(self, token_id: int) -> bool:
+        return self._constraint is None or self._constraint.admits(token_id)
+
+    def _chosen(self, token_id: int) -> int:
         if self._constraint is not None:
             self._constraint.advance(token_id)
         return token_id
@@ -77,7 +83,7 @@ class Sampler:
         scores, ids = (scores / gen.temperature).topk(size)  # likeliest first
         probabilities = scores.double().softmax(dim=0)
         before = probabilities.cumsum(dim=0) - probabilities
-        keep = (before < gen.top_p) & (probabilities >= gen.min_p * probabilities[0])
+        keep = (before < gen.top_p) & (probabilities >= gen.min_p * probabilities[0]) & (probabilities > 0)
         totals = probabilities[keep].cumsum(dim=0)
         drawn = torch.rand((), generator=self._generator, dtype=torch.float64) * totals[-1]
         place = int(torch.searchsorted(totals, drawn, right=True).clamp(max=len(totals) - 1))

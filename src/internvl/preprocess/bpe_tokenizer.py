@@ -93,7 +93,7 @@ class BpeTokenizer(Tokenizer):
         if token is None:
             return None
         if self._decode_model is None:
-            return self._bytes_of(token_id)
+            return _bytes_of_letters(token)
         decoder = self._decode_model.decoder
         if _BYTE_TOKEN.fullmatch(token) and decoder.decode(["<0x41>"]) == "A":
             return bytes([int(token[3:5], 16)])
@@ -105,9 +105,8 @@ class BpeTokenizer(Tokenizer):
         """Bytes of one id, remembered: of 150,000 tokens an answer uses a few hundred."""
         known = self._bytes.get(token_id)
         if known is None:
-            token, alphabet = self.id_to_token(token_id), byte_alphabet()
-            spelled = token_id not in self._added_by_id and all(letter in alphabet for letter in token)
-            known = bytes(alphabet[letter] for letter in token) if spelled else token.encode()
+            token = self.id_to_token(token_id)
+            known = token.encode() if token_id in self._added_by_id else _bytes_of_letters(token)
             self._bytes[token_id] = known
         return known
 
@@ -194,6 +193,15 @@ def byte_alphabet() -> dict[str, int]:
     hidden = [byte for byte in range(256) if byte not in set(printable)]
     letters = {chr(byte): byte for byte in printable}
     return letters | {chr(256 + n): byte for n, byte in enumerate(hidden)}
+
+
+def _bytes_of_letters(token: str) -> bytes:
+    """Return the bytes that a token's letters stand for; a token with other letters is its own text."""
+    alphabet = byte_alphabet()
+    try:
+        return bytes([alphabet[letter] for letter in token])
+    except KeyError:
+        return token.encode()
 
 
 def _read_vocab(path: Path) -> dict[str, int]:

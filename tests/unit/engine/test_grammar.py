@@ -190,6 +190,24 @@ def test_the_end_token_comes_only_where_the_format_may_end():
     assert constraint.finished
 
 
+@pytest.mark.parametrize("kind", SOME_KINDS)
+def test_one_token_is_admitted_where_the_mask_lets_it_through_or_spells_it_otherwise(kind):
+    own = grammars(kind)
+    tokenizer = own._tokenizer
+    end = end_of(tokenizer)
+    rng = np.random.default_rng(0)
+    for wanted in ({"json_schema": PERSON}, {"regex": "(a|bc)*d?"}, {"choice": ["the picture", "the image"]}):
+        constraint = own.constraint(GenerationConfig(**wanted).answer_format, [end])
+        while not constraint.finished:
+            allowed = torch.isfinite(constraint.mask(torch.zeros(tokenizer.vocab_size + 3)))
+            admitted = [constraint.admits(i) for i in range(tokenizer.vocab_size + 3)]
+            assert all(admitted[i] for i in allowed.nonzero().flatten())
+            assert admitted[end] == bool(allowed[end])
+            extra = [i for i, yes in enumerate(admitted) if yes and not allowed[i]]
+            assert all(allowed.sum() == 1 and tokenizer.token_bytes(i) is not None for i in extra)
+            constraint.advance(int(rng.choice(np.flatnonzero(admitted))))
+
+
 def test_a_format_that_cannot_go_on_is_finished_without_an_end_token():
     text, ids = wander("qwen", json_schema={"const": "x"})
     assert text == '"x"'
