@@ -25,7 +25,7 @@ from internvl.engine.config import EngineConfig, session_length
 from internvl.engine.context import check_context, room_for_answer
 from internvl.engine.encoder import tiles_per_call
 from internvl.engine.grammar import Constraint, Grammars
-from internvl.engine.memory import fitting_blocks
+from internvl.engine.memory import plan_memory
 from internvl.engine.pictures import content_keys, place_pictures
 from internvl.engine.request import Generation, Request
 from internvl.engine.runner import Runner
@@ -51,12 +51,15 @@ class Engine:
         self.model = model
         self.processor = processor
         self.config = config or EngineConfig()
-        text = model.config.text
-        self.session_len = session_length(self.config, text)
-        self.num_rows = self.config.max_batch_size
-        num_blocks = fitting_blocks(
-            self.config, text, session_len=self.session_len, dtype=model.dtype, free=free_bytes(model.device)
+        self.memory = plan_memory(
+            self.config,
+            model,
+            session_len=session_length(self.config, model.config.text),
+            free=free_bytes(model.device),
         )
+        self.session_len = self.memory.session_len
+        self.num_rows = self.config.max_batch_size
+        num_blocks = self.memory.num_blocks
         reuse = self.config.enable_prefix_caching
         self._blocks = BlockManager(num_blocks, self.config.block_size, keep_idle=reuse)
         counters = Counters()
@@ -78,7 +81,12 @@ class Engine:
             on_start=self._runner.pictures.start,
             counters=counters,
         )
-        self._worker = Worker(self._runner, self._scheduler)
+        self._worker = Worker(
+            self._runner,
+            self._scheduler,
+            max_open=self.num_rows + self.config.max_waiting_requests,
+            max_tile_bytes=self.memory.tiles,
+        )
         self._request_numbers = itertools.count()
         self._grammars = Grammars(processor.tokenizer)
         # The worker's thread does not know the engine, so an engine nobody holds is closed; so is one at
@@ -119,16 +127,11 @@ class Engine:
         Raises:
             RequestError: The request cannot be answered; ContextLengthError: it does not fit (token bill).
             MediaError: A picture cannot be read.
-            CapacityError: Too many requests are waiting.
+            CapacityError: Too many requests, or too many tiles, are waiting.
         """
+        self._worker.check_room(1 if gen_config is None else gen_config.n)
         inputs = prompt if isinstance(prompt, ModelInputs) else self.prepare(prompt)
         gen_config = self._checked(inputs, gen_config or GenerationConfig(), fit_answer or gen_config is None)
-        limit = self.num_rows + self.config.max_waiting_requests
-        if self._worker.num_open + gen_config.n > limit:
-            raise CapacityError(
-                f"{self._worker.num_open} answers are open, {self.num_rows} fit into a batch and"
-                f" max_waiting_requests={self.config.max_waiting_requests} more may wait; try again later"
-            )
         pictures, positions = place_pictures(inputs, self.model.config, self.model.image_token_id)
         request = Request(
             replace(inputs, pixel_values=None),
@@ -141,7 +144,7 @@ class Engine:
             deltas=deltas or queue.SimpleQueue(),
             num_open=gen_config.n,
         )
-        self._worker.submit(self._generations(request))
+        self._worker.submit(request, self._generations(request))
         return request
 
     def stream(self, request: Request) -> Generator[Response]:
@@ -193,23 +196,34 @@ class Engine:
         """Yield the deltas of all prompts as they come; `index` and `choice` say which answer each belongs
         to.
 
-        Prompts are prepared a little ahead of what fits, not all at once: their tiles take memory.
+        Prompts are prepared a little ahead of what fits, not all at once: their tiles take memory. Where others
+        leave no room now, prompts wait for it.
         """
         gen_configs = _one_each(gen_config, len(prompts))
         deltas: queue.SimpleQueue[Response] = queue.SimpleQueue()
-        todo = deque(enumerate(zip(prompts, gen_configs, strict=True)))
+        todo: deque[tuple[int, Prompt, GenerationConfig | None]] = deque(
+            (index, prompt, config)
+            for index, (prompt, config) in enumerate(zip(prompts, gen_configs, strict=True))
+        )
         num_open: dict[int, int] = {}
         requests: dict[int, Request] = {}
         try:
             while todo or requests:
-                if todo and len(requests) < 2 * self.num_rows:
-                    index, (prompt, config) = todo.popleft()
+                if todo and len(requests) < self.num_rows + 2:
+                    index, prompt, config = todo.popleft()
                     try:
+                        prompt = prompt if isinstance(prompt, ModelInputs) else self.prepare(prompt)
                         requests[index] = self.submit(prompt, config, index=index, deltas=deltas)
                         num_open[index] = requests[index].gen_config.n
+                        continue
+                    except CapacityError:
+                        todo.appendleft((index, prompt, config))
+                        if not requests:
+                            self._worker.wait_for_room()
+                            continue
                     except InternVLError as error:
                         yield Response(index=index, finish_reason="error", error_message=str(error))
-                    continue
+                        continue
                 delta = deltas.get()
                 num_open[delta.index] -= delta.finish_reason is not None
                 if not num_open[delta.index]:
@@ -239,6 +253,11 @@ class Engine:
             picture_misses=counters.picture_misses,
             counters=counters,
         )
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing is answered any more: it was closed, or its thread ended by a bug."""
+        return self._worker.closed
 
     def close(self) -> None:
         """End open requests with finish_reason "abort" and the worker's thread. More than once is fine."""

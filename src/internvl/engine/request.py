@@ -47,6 +47,12 @@ class Request:
     _abort: threading.Event = field(default_factory=threading.Event)
 
     @property
+    def tile_bytes(self) -> int:
+        """What the tiles take that the vision tower has not seen yet."""
+        tiles = (placed.picture.tiles for placed in self.pictures)
+        return sum(each.nbytes for each in tiles if each is not None)
+
+    @property
     def abort_requested(self) -> bool:
         """Whether somebody asked to stop; the engine acts on it before its next step."""
         return self._abort.is_set()

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from internvl.engine.answer import Piece, join
-from internvl.engine.request import Generation
+from internvl.engine.request import Generation, Request
 from internvl.engine.runner import Runner
 from internvl.engine.sampler import likeliest, token_logprob
 from internvl.engine.scheduler import Chunk, Scheduler
-from internvl.errors import InternVLError, RequestError
+from internvl.errors import CapacityError, InternVLError, RequestError
 from internvl.types import Response, TokenLogprob, Usage
 
 #: What one request's work may raise without being a bug of the engine; torch raises RuntimeError (out of
@@ -30,32 +30,69 @@ REQUEST_FAILURES = (InternVLError, RuntimeError, ValueError, MemoryError)
 class Worker:
     """Runs the engine's loop in a thread of its own."""
 
-    def __init__(self, runner: Runner, scheduler: Scheduler) -> None:
+    def __init__(self, runner: Runner, scheduler: Scheduler, *, max_open: int, max_tile_bytes: int) -> None:
+        """`max_open` answers may be open; the tiles that wait for the tower may take `max_tile_bytes`."""
         self._runner = runner
         self._scheduler = scheduler
         self._counters = scheduler.counters
+        self._max_open = max_open
+        self._max_tile_bytes = max_tile_bytes
         self._inbox: queue.SimpleQueue[Sequence[Generation] | None] = queue.SimpleQueue()
         # Reentrant, as the garbage collector may close an engine from anywhere, this thread included.
         self._lock = threading.RLock()
+        self._finished = threading.Condition(self._lock)
         self._closed = False
-        self._num_open = 0
+        self._requests: set[Request] = set()
+        """What is open."""
         self._thread: threading.Thread | None = None
 
-    def submit(self, generations: Sequence[Generation]) -> None:
-        """Hand over the generations of a request. Raises RequestError once closed."""
+    def submit(self, request: Request, generations: Sequence[Generation]) -> None:
+        """Hand over a request. Raises RequestError once closed, CapacityError when there is no room now."""
         with self._lock:
             if self._closed:
                 raise RequestError("this engine is closed; make a new pipeline (or Engine) to go on")
+            self.check_room(len(generations), request.tile_bytes)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="internvl-engine", daemon=True)
                 self._thread.start()
-            self._num_open += len(generations)
+            self._requests.add(request)
             self._inbox.put(generations)
+
+    def check_room(self, num_answers: int, tile_bytes: int = 0) -> None:
+        """Raise CapacityError when so much more cannot be open now. Alone, every request may be."""
+        with self._lock:
+            if not self._requests:
+                return
+            num_open = self.num_open
+            held = sum(request.tile_bytes for request in self._requests) if tile_bytes else 0
+        if num_open + num_answers > self._max_open:
+            raise CapacityError(
+                f"{num_open} answers are open and {num_answers} more are asked for; {self._max_open} may be"
+                " (EngineConfig.max_batch_size and max_waiting_requests); try again later"
+            )
+        if held + tile_bytes > self._max_tile_bytes:
+            raise CapacityError(
+                f"pictures of open requests wait with {held / 1e6:.0f} MB of tiles, this request brings"
+                f" {tile_bytes / 1e6:.0f} MB more; memory is planned for {self._max_tile_bytes / 1e6:.0f} MB;"
+                " try again later"
+            )
+
+    def wait_for_room(self) -> None:
+        """Wait until a request has finished; for a second at most, as that may just have happened."""
+        with self._lock:
+            if self._requests and not self._closed:
+                self._finished.wait(timeout=1)
 
     @property
     def num_open(self) -> int:
         """Generations handed over and not finished."""
-        return self._num_open
+        with self._lock:
+            return sum(request.num_open for request in self._requests)
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be handed over any more."""
+        return self._closed
 
     def close(self) -> None:
         """End all that is open with finish_reason "abort", and the thread. More than once is fine."""
@@ -178,11 +215,12 @@ class Worker:
     def _release(self, generation: Generation, *, trusted: bool = True) -> None:
         self._scheduler.finish(generation, trusted=trusted)
         request = generation.request
-        request.num_open -= 1
-        if not request.num_open:
-            request.pictures.clear()
         with self._lock:
-            self._num_open -= 1
+            request.num_open -= 1
+            if not request.num_open:
+                request.pictures.clear()
+                self._requests.discard(request)
+                self._finished.notify_all()
 
     def _end(self, generation: Generation, error: Exception) -> None:
         """End an answer because of an error; what its blocks hold is not trusted any more."""

@@ -110,6 +110,15 @@ def causal_mask(num_new: int, num_keys: int, window: int | None, device: torch.d
 #: sequences of 100 to 4096 tokens).
 TOGETHER = 2**19
 
+#: The same on GPUs and where many threads wait for work; bounds the memory of the copies.
+TOGETHER_WIDE = 2**26
+
+
+def most_together(device: torch.device, num_kv_heads: int) -> int:
+    """Return the most keys (elements; and as many values) of single tokens that are copied at once."""
+    wide = device.type != "cpu" or torch.get_num_threads() > num_kv_heads
+    return TOGETHER_WIDE if wide else TOGETHER
+
 
 @dataclass(frozen=True, slots=True)
 class Segment:
@@ -271,14 +280,12 @@ def _attended_together(segments: Sequence[Segment], cache: KVCache) -> int:
     singles = list(takewhile(lambda segment: segment.num_new == 1, segments))
     if len(singles) < 2:
         return 0
-    if cache.keys.device.type != "cpu":
-        return len(singles)
     padded = len(singles) * max(segment.stop for segment in singles)
-    if padded > 2 * sum(segment.stop for segment in singles):
-        return 0
     _, num_kv_heads, _, head_dim = cache.keys.shape
-    small = padded * num_kv_heads * head_dim <= TOGETHER
-    return len(singles) if small or torch.get_num_threads() > num_kv_heads else 0
+    if padded * num_kv_heads * head_dim > most_together(cache.keys.device, num_kv_heads):
+        return 0
+    mostly_padding = padded > 2 * sum(segment.stop for segment in singles)
+    return 0 if mostly_padding and cache.keys.device.type == "cpu" else len(singles)
 
 
 class Attention(nn.Module):

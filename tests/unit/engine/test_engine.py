@@ -329,10 +329,52 @@ def test_too_many_waiting_requests_are_refused_as_retryable():
     with tiny_engine(max_batch_size=1, max_waiting_requests=1) as engine:
         long = GREEDY.replace(max_new_tokens=600)
         open_requests = [engine.submit(ask(f"{n}"), long) for n in range(2)]
-        with pytest.raises(CapacityError, match="max_waiting_requests=1"):
+        with pytest.raises(CapacityError, match="2 answers are open .* 2 may be .*max_waiting_requests"):
             engine.submit(ask("3"), long)
         for request in open_requests:
             engine.abort(request)
+
+
+def test_tiles_of_waiting_requests_have_a_bound_and_a_batch_waits_for_room():
+    prompts = [ask("What?", picture(seed=seed)) for seed in range(6)]
+    with tiny_engine(max_batch_size=1) as engine:
+        expected = engine.generate(prompts, GREEDY)
+    with tiny_engine(max_batch_size=1) as engine:
+        running = engine.submit(ask("Go on"), GREEDY.replace(max_new_tokens=1800))
+        one = engine.prepare(prompts[0])
+        engine._worker._max_tile_bytes = 2 * one.pixel_values.nbytes
+        waiting = [engine.submit(prompt, GREEDY) for prompt in prompts[:2]]
+        with pytest.raises(CapacityError, match="pictures of open requests wait with .* try again later"):
+            engine.submit(one, GREEDY)
+        engine.submit(ask("No picture"), GREEDY)
+        for request in (running, *waiting):
+            engine.abort(request)
+        assert [r.token_ids for r in engine.generate(prompts, GREEDY)] == [r.token_ids for r in expected]
+        assert not waiting[0].pictures
+
+
+def test_stats_count_what_was_done_and_what_was_not_needed():
+    question = ask("What is in the picture?", picture(seed=1))
+    with tiny_engine() as engine:
+        before = engine.stats()
+        first = engine.generate([question], GREEDY)[0]
+        again = [*question, {"role": "assistant", "content": first.text}, *ask("Why?")]
+        second = engine.generate([again], GREEDY)[0]
+        stats = engine.stats()
+        counters = stats.counters
+    assert before.counters.steps == before.num_used_blocks == 0
+    assert counters.requests_finished == 2
+    assert counters.prompt_tokens == first.input_token_len + second.input_token_len
+    assert counters.prefix_hit_tokens == second.usage.cached_tokens > 0
+    assert counters.prefill_tokens == counters.prompt_tokens - counters.prefix_hit_tokens
+    assert counters.decode_tokens == 2 * 15
+    assert (stats.picture_hits, stats.picture_misses, stats.picture_hit_ratio) == (1, 1, 0.5)
+    assert counters.tiles_encoded == first.usage.media[0].num_tiles
+    assert counters.vision_s == pytest.approx(first.usage.vision_s)
+    assert 0 < stats.prefix_hit_ratio < 1
+    assert stats.kv_usage == 0
+    assert stats.num_cached_blocks > 0
+    assert (counters.aborts, counters.failures, counters.preemptions) == (0, 0, 0)
 
 
 def test_closing_aborts_what_is_open_and_refuses_what_comes():

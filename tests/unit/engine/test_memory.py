@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from fakes import tiny_text_config
+from fakes import tiny_model, tiny_text_config
 from internvl.config.memory import kv_bytes_per_token
 from internvl.engine.config import EngineConfig
 from internvl.engine.context import check_context, room_for_answer
 from internvl.engine.feature_cache import FeatureCache
-from internvl.engine.memory import fitting_blocks
-from internvl.errors import CapacityError, ContextLengthError
+from internvl.engine.memory import plan_memory
+from internvl.errors import CapacityError, ConfigError, ContextLengthError
 from internvl.nn.device import free_bytes
 from internvl.types import MediaUsage, TileGrid
 
@@ -67,19 +67,58 @@ def test_an_answer_gets_the_room_that_is_left_and_at_least_one_token():
     assert room_for_answer(8192, 8192, 512) == 1
 
 
-def blocks(free, **options):
-    config = EngineConfig(max_batch_size=8, **options)
-    text = tiny_text_config()
-    return fitting_blocks(config, text, session_len=1000, dtype=torch.float32, free=free)
+def plan(free, session_len=1000, **options):
+    options = {"max_batch_size": 8, "vision_cache_bytes": 0, **options}
+    return plan_memory(EngineConfig(**options), tiny_model(), session_len=session_len, free=free)
 
 
-def test_as_many_blocks_as_the_allowed_share_of_memory_holds():
-    block = 16 * kv_bytes_per_token(tiny_text_config(), "float32")
-    assert blocks(None) == 8 * 63
-    assert blocks(10_000 * block) == 8 * 63
-    assert blocks(1000 * block, cache_max_entry_count=0.31) == 310
-    with pytest.raises(CapacityError, match=r"session_len to 992 or less"):
-        blocks(62 * block, cache_max_entry_count=1.0)
+def asked(session_len, free, **options):
+    return plan_memory(
+        EngineConfig(session_len=session_len, **options), tiny_model(), session_len=session_len, free=free
+    )
+
+
+BLOCK = 16 * kv_bytes_per_token(tiny_text_config(), "float32")
+ASIDE = 10**8
+"""More than the tiny model needs for anything but its cache."""
+
+
+def test_whole_sessions_where_memory_holds_them_and_its_allowed_share_otherwise():
+    assert plan(None).num_blocks == plan(10**12).num_blocks == 8 * 63
+    assert plan(ASIDE + 10**9, cache_max_entry_count=310 * BLOCK / (ASIDE + 10**9)).num_blocks in (309, 310)
+
+
+def test_what_the_models_work_needs_is_set_aside():
+    tiles = 250 * 3 * 56 * 56 * 4
+    free = plan(None).activations + tiles + 200 * BLOCK
+    found = plan(free, cache_max_entry_count=1.0)
+    assert found.num_blocks == 200
+    assert found.kv_cache + found.activations + tiles <= free
+    assert plan(free, cache_max_entry_count=1.0, vision_cache_bytes=10**5).num_blocks < found.num_blocks
+    assert plan(free, cache_max_entry_count=1.0, prefill_chunk_tokens=64).num_blocks > found.num_blocks
+
+
+def test_a_session_that_was_asked_for_and_does_not_fit_is_refused():
+    with pytest.raises(
+        CapacityError, match=r"session_len=4000 needs .* GB .* Set EngineConfig.session_len to \d+ or"
+    ):
+        asked(4000, ASIDE, cache_max_entry_count=1e-3)
+    with pytest.raises(ConfigError, match="cache_max_tokens 500 holds no conversation of session_len=1000"):
+        plan(None, cache_max_tokens=500)
+    assert plan(None, cache_max_tokens=1100).num_blocks == 68
+
+
+def test_a_session_length_that_nobody_asked_for_shrinks_instead(caplog):
+    share = 300 * BLOCK / ASIDE
+    found = plan(ASIDE, session_len=16384, cache_max_entry_count=share)
+    assert found.session_len == 4096
+    assert "sessions of 4096 tokens, not of 16384" in caplog.text
+    with pytest.raises(CapacityError):
+        plan(ASIDE, session_len=16384, cache_max_entry_count=50 * BLOCK / ASIDE)
+
+
+def test_the_plan_can_be_read():
+    assert plan(None).describe().startswith("8064 tokens, sessions of 1000; GB: weights 0.00, kv cache 0.00")
 
 
 def test_this_machine_has_memory():

@@ -151,3 +151,4 @@ def test_few_long_sequences_are_attended_each_by_itself_and_small_ones_together(
     assert together(segments(100_000, 100_000), cache) == 0
     monkeypatch.setattr(torch, "get_num_threads", lambda: 16)
     assert together(segments(100_000, 100_000), cache) == 2
+    assert together(segments(10_000_000, 10_000_000), cache) == 0  # the copies have a bound
