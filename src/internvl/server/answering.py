@@ -13,24 +13,30 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
+
+from PIL import Image
 
 from internvl.engine.context import check_context
 from internvl.engine.engine import Engine
 from internvl.engine.request import Request
-from internvl.errors import InternVLError, RequestError
+from internvl.errors import RequestError
 from internvl.media.image import read_size
 from internvl.media.source import Blob
 from internvl.preprocess.messages import Clip, Picture, parse_messages
 from internvl.preprocess.processor import Processor, TileLimits
+from internvl.server.caller import NOBODY, Caller
 from internvl.server.config import ServerConfig
-from internvl.server.errors import Draining, Failed, TooLarge
+from internvl.server.errors import Draining, EngineEnded, Failed, TooLarge
 from internvl.server.limits import Budget
 from internvl.server.media import MediaReader, Read, fill, find_sources, media_limits
+from internvl.server.metrics import AnswerWatch, Metrics
 from internvl.types import Conversation, GenerationConfig, MediaUsage, Message, ModelInputs, Response
 
 T = TypeVar("T")
+_STAND_IN = Image.new("RGB", (8, 8))
 Messages = Sequence[Mapping[str, Any]]
 
 
@@ -59,21 +65,26 @@ class Running:
     Leaving the context aborts what is unfinished and frees what the request held.
     """
 
-    def __init__(self, request: Request, deltas: DeltaQueue, held: AsyncExitStack) -> None:
+    def __init__(
+        self, request: Request, deltas: DeltaQueue, held: AsyncExitStack, watch: AnswerWatch
+    ) -> None:
         self.request = request
         self._deltas = deltas
         self._held = held
+        self._watch = watch
         self._num_open = request.gen_config.n
 
     async def __aiter__(self) -> AsyncIterator[Response]:
         """Yield the deltas of all n answers. Raises what made the request fail."""
         while self._num_open:
             delta = await self._deltas.next()
+            await self._held.aclose()  # the first token has come: the tiles are encoded and gone
             self._num_open -= delta.finish_reason is not None
             if delta.finish_reason == "error":
                 raise self.request.error or Failed("the answer failed")
             if delta.finish_reason == "abort":
                 raise Draining("the server is shutting down; the answer was not finished")
+            self._watch.see(delta, last=not self._num_open)
             yield delta
 
     async def __aenter__(self) -> Self:
@@ -87,14 +98,27 @@ class Running:
         await self._held.aclose()
 
 
+class Counted(NamedTuple):
+    """What a prompt costs."""
+
+    prompt_tokens: int
+    media: list[MediaUsage]
+
+
 class Answering:
     """Turns prompts of HTTP requests into running requests of the engine."""
 
     def __init__(
-        self, engine: Engine, processor: Processor, config: ServerConfig, media: MediaReader
+        self,
+        engine: Engine,
+        processor: Processor,
+        config: ServerConfig,
+        media: MediaReader,
+        metrics: Metrics,
     ) -> None:
         """`processor`: of the engine's checkpoint, with a server's rules about what clients write."""
         self._engine = engine
+        self._metrics = metrics
         self._processor = processor
         self._tile_limits = TileLimits(
             min_tiles=engine.config.min_tiles,
@@ -105,7 +129,8 @@ class Answering:
         self._media = media
         self._limits = media_limits(config)
         self._threads = ThreadPoolExecutor(config.prepare_threads, thread_name_prefix="internvl-prepare")
-        self._tiles = Budget(config.max_prepared_bytes)
+        # beyond its own plan the engine refuses; here who comes later waits
+        self._tiles = Budget(min(config.max_prepared_bytes, engine.memory.tiles))
 
     def close(self) -> None:
         """End the threads."""
@@ -117,7 +142,7 @@ class Answering:
         gen_config: GenerationConfig,
         *,
         fit_answer: bool = False,
-        owner: str = "",
+        caller: Caller = NOBODY,
     ) -> Running:
         """Prepare a prompt and submit it.
 
@@ -125,7 +150,7 @@ class Answering:
             prompt: A conversation as clients write it, or ids.
             gen_config: How to answer.
             fit_answer: Shorten the answer to the room that the session has.
-            owner: Whose uploaded files the messages may name.
+            caller: Whose uploaded files the messages may name, and whose share of the engine they take.
 
         Raises:
             InternVLError: Whatever is wrong with the request, or the server has no room.
@@ -133,20 +158,37 @@ class Answering:
         check_token_ids(gen_config, self._engine.model.config.text.vocab_size)
         held = AsyncExitStack()
         try:
-            inputs = prompt if isinstance(prompt, ModelInputs) else await self._prepare(prompt, owner, held)
-            deltas = DeltaQueue()
-            return Running(await self._submit(inputs, gen_config, fit_answer, deltas), deltas, held)
+            inputs = (
+                prompt if isinstance(prompt, ModelInputs) else await self._prepare(prompt, caller.owner, held)
+            )
+            deltas, watch = DeltaQueue(), self._metrics.watch()
+            request = await self._submit(
+                partial(
+                    self._engine.submit,
+                    inputs,
+                    gen_config,
+                    fit_answer=fit_answer,
+                    deltas=deltas,
+                    user=caller.name,
+                )
+            )
+            return Running(request, deltas, held, watch)
         except BaseException:
             await held.aclose()
             raise
 
-    async def plan(self, messages: Messages, owner: str = "") -> list[MediaUsage]:
-        """Return what the pictures of a conversation will cost; nothing is decoded or cut."""
+    async def count(self, talk: Conversation, caller: Caller = NOBODY) -> Counted:
+        """Return what a prompt will cost; pictures are neither decoded nor cut. Errors as of `start`."""
         files = ExitStack()
         try:
-            return (await self._read(messages, owner, files))[1]
+            messages, media = await self._read(talk.messages, caller.owner, files)
+            stood_in = replace(talk, messages=[_with_stand_ins(message) for message in messages])
+            inputs = await self._in_thread(lambda: self._processor(stood_in))
         finally:
             files.close()
+        in_their_place = sum(item.num_tokens for item in inputs.media)
+        prompt_tokens = len(inputs.input_ids) - in_their_place + sum(item.num_tokens for item in media)
+        return Counted(prompt_tokens, media)
 
     async def _prepare(self, talk: Conversation, owner: str, held: AsyncExitStack) -> ModelInputs:
         """Return prompt and tiles; `held` gives back the room that the tiles take."""
@@ -213,17 +255,16 @@ class Answering:
             )
         return media
 
-    async def _submit(
-        self, inputs: ModelInputs, gen_config: GenerationConfig, fit_answer: bool, deltas: DeltaQueue
-    ) -> Request:
-        def submit() -> Request:
-            return self._engine.submit(inputs, gen_config, fit_answer=fit_answer, deltas=deltas)
-
+    async def _submit(self, submit: Callable[[], Request]) -> Request:
         submitted = asyncio.ensure_future(self._in_thread(submit))
         try:
             return await asyncio.shield(submitted)
         except asyncio.CancelledError:
             submitted.add_done_callback(_abort_submitted)
+            raise
+        except RequestError:
+            if self._engine.closed:
+                raise EngineEnded("the engine has ended; the server has to be started again") from None
             raise
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
@@ -236,14 +277,25 @@ def _abort_submitted(submitted: asyncio.Future[Request]) -> None:
         submitted.result().abort()
 
 
+def _with_stand_ins(message: Message) -> Message:
+    """Return a message with tiny pictures of one tile in the places of its own; its texts stay as they are."""
+    content = message.get("content")
+    if not isinstance(content, list):
+        return message
+    made = []
+    for part in content:
+        if part.get("type") == "image":
+            made.append({"type": "image", "image": _STAND_IN, "max_tiles": 1})
+        elif part.get("type") == "video":
+            made.append({"type": "video", "video": [_STAND_IN] * len(part["video"])})
+        else:
+            made.append(part)
+    return {**message, "content": made}
+
+
 def check_token_ids(gen_config: GenerationConfig, vocab_size: int) -> None:
     """Raise RequestError for ids that the model does not have."""
     for name in ("stop_token_ids", "bad_token_ids"):
         for token_id in getattr(gen_config, name):
             if not 0 <= token_id < vocab_size:
                 raise RequestError(f"{name} holds {token_id}; the model's ids are 0 to {vocab_size - 1}")
-
-
-def is_engine_end(error: BaseException) -> bool:
-    """Whether an answer failed because the engine's thread ended: nothing can be answered any more."""
-    return type(error) is InternVLError and str(error).startswith("the engine stopped")

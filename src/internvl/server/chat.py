@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response as HttpResponse
 
 from internvl.server.body import JsonRoute
+from internvl.server.caller import Caller, CallerDep
 from internvl.server.conversation import Conversing, read_conversation
 from internvl.server.openapi import ERRORS, streamed
 from internvl.server.schemas.chat import (
@@ -25,7 +26,7 @@ from internvl.server.schemas.chat import (
     DeltaCall,
     FunctionCall,
 )
-from internvl.server.service import FINGERPRINT, Service, ServiceDep, new_id, owner_of, request_id_of
+from internvl.server.service import FINGERPRINT, Service, ServiceDep, new_id, request_id_of
 from internvl.server.sse import DONE, EventStream, event, unless_gone
 from internvl.server.texts import LogprobTexts, reason_of, usage_of
 from internvl.types import Response, ToolCall
@@ -39,12 +40,14 @@ router = APIRouter(route_class=JsonRoute, tags=["answers"], responses=ERRORS)
     response_model_exclude_unset=True,
     responses=streamed("Chunks, if `stream` is true; the last event is `[DONE]`."),
 )
-async def create_chat_completion(body: ChatRequest, request: Request, service: ServiceDep) -> Any:
+async def create_chat_completion(
+    body: ChatRequest, request: Request, service: ServiceDep, caller: CallerDep
+) -> Any:
     """Answer a conversation about pictures, videos and texts."""
     talk = read(body, service)
     if not talk.body.stream:
-        return await unless_gone(request, complete(talk, service, owner_of(request)))
-    running = await unless_gone(request, talk.start(service, owner_of(request)))
+        return await unless_gone(request, complete(talk, service, caller))
+    running = await unless_gone(request, talk.start(service, caller))
     return stream(chunks(talk, talk.deltas(running), service), running, request, service)
 
 
@@ -54,9 +57,9 @@ def read(body: ChatRequest, service: Service) -> Conversing:
     return read_conversation(body.model_dump(exclude_unset=True, by_alias=True), service)
 
 
-async def complete(talk: Conversing, service: Service, owner: str) -> ChatCompletion:
+async def complete(talk: Conversing, service: Service, caller: Caller) -> ChatCompletion:
     """Return the whole answer."""
-    answers = await talk.answer(service, owner)
+    answers = await talk.answer(service, caller)
     logprobs = LogprobTexts(service.engine, talk.gen_config.stop_token_ids)
     return ChatCompletion(
         **_head(service, "chat.completion"),

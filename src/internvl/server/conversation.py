@@ -16,6 +16,7 @@ from internvl.chat.options import ChatOptions, read_chat_options
 from internvl.chat.reasoning import THINKING_DEFAULTS
 from internvl.preprocess.processor import Processor
 from internvl.server.answering import Running
+from internvl.server.caller import Caller
 from internvl.server.service import Service
 from internvl.types import GenerationConfig, Response
 
@@ -36,15 +37,15 @@ class Conversing:
     gen_config: GenerationConfig
     processor: Processor
 
-    async def start(self, service: Service, owner: str) -> Running:
-        """Hand the conversation to the engine; `owner`: whose files it may name."""
+    async def start(self, service: Service, caller: Caller) -> Running:
+        """Hand the conversation to the engine."""
         if service.config.log_prompts:
             logger.info("prompt: %s", self.body.messages)
         return await service.answering.start(
             self.options.conversation(self.body.messages),
             self.gen_config,
             fit_answer=self.body.fit_answer,
-            owner=owner,
+            caller=caller,
         )
 
     async def deltas(self, running: Running) -> AsyncIterator[Response]:
@@ -53,10 +54,10 @@ class Conversing:
         async for delta in running:
             yield delta if self.options.plain else readers[delta.choice].read(delta)
 
-    async def answer(self, service: Service, owner: str) -> list[Response]:
+    async def answer(self, service: Service, caller: Caller) -> list[Response]:
         """Return the n complete answers."""
         answers: dict[int, Response] = {}
-        async with await self.start(service, owner) as running:
+        async with await self.start(service, caller) as running:
             async for delta in self.deltas(running):
                 found = answers.get(delta.choice)
                 answers[delta.choice] = delta if found is None else found.extend(delta)

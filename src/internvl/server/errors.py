@@ -83,6 +83,10 @@ class Unsupported(ApiError):
     """The server was started without what this needs."""
 
 
+class EngineEnded(ApiError):
+    """The engine's thread has ended; only a new process helps."""
+
+
 class Failed(ApiError):
     """Our fault. The message is fit for clients."""
 
@@ -109,6 +113,7 @@ TABLE: dict[type[Exception], Rule] = {
     Conflict: Rule(409, "invalid_request_error", "conflict"),
     TooLarge: Rule(413, "invalid_request_error", "request_too_large"),
     RateLimited: Rule(429, "rate_limit_error", "rate_limit_exceeded"),
+    EngineEnded: Rule(500, "server_error", "engine_ended"),
     Failed: Rule(500, "server_error", "internal_error"),
     Unsupported: Rule(501, "server_error", "not_available"),
     MissingDependencyError: Rule(501, "server_error", "not_available"),

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from internvl.media.source import short_name
 from internvl.server.auth import KeyRing
+from internvl.server.caller import Caller
 from internvl.server.config import ServerConfig
 from internvl.server.errors import Overloaded, TooLarge, TooSlow
 
@@ -41,17 +42,17 @@ class CallerGuard:
         if scope["path"] in _OPEN_PATHS:
             await self._app(scope, receive, send)
             return
-        state = scope["state"]
         if self._keys.asks:
-            state["owner"] = self._keys.find(headers.get("authorization", "")).name
-            state["caller"] = state["owner"]
+            name = self._keys.find(headers.get("authorization", "")).name
+            caller = Caller(name, owner=name)
         else:
-            state["caller"] = _address(scope)
+            caller = Caller(_address(scope), owner="")
+        scope["state"]["caller"] = caller
         if scope["method"] != "POST":
             await self._app(scope, receive, send)
             return
-        with self._service.gate.admit(state["caller"]):
-            await self._app(scope, receive, self._with_rate(state["caller"], send))
+        with self._service.gate.admit(caller.name):
+            await self._app(scope, receive, self._with_rate(caller.name, send))
 
     def _check_host(self, header: str) -> None:
         """A web page whose name was pointed at this machine (DNS rebinding) is known by its Host header."""

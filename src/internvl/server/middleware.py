@@ -12,7 +12,9 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from internvl.media.source import short_name
+from internvl.server.caller import NOBODY
 from internvl.server.errors import answer_for
+from internvl.server.metrics import Metrics
 from internvl.server.sse import ClientGone
 
 logger = logging.getLogger(__name__)
@@ -25,8 +27,9 @@ _REQUEST_ID = re.compile(r"[\w.:-]{1,128}")
 class RequestContext:
     """Gives each request its id, and answers for what nobody else did."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request (ASGI)."""
@@ -37,7 +40,7 @@ class RequestContext:
         request_id = asked if _REQUEST_ID.fullmatch(asked) else f"req_{secrets.token_hex(12)}"
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
-        state["caller"] = state["owner"] = ""
+        state["caller"] = NOBODY
         started = time.perf_counter()
         status = 0
 
@@ -59,12 +62,14 @@ class RequestContext:
             response = JSONResponse(answer.body, status_code=answer.status, headers=answer.headers)
             await response(scope, receive, send_with_id)
         finally:
+            route = getattr(scope.get("route"), "path", "other")
+            self._metrics.http_requests.labels(route, str(status)).inc()
             logger.info(
                 "%s %s %d %.0f ms, %s, request %s",
                 scope["method"],
                 short_name(scope["path"]),
                 status,
                 1000 * (time.perf_counter() - started),
-                short_name(state["caller"]) or "nobody",
+                short_name(state["caller"].name) or "nobody",
                 request_id,
             )

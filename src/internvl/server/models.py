@@ -6,7 +6,7 @@ from typing import Literal
 
 from fastapi import APIRouter
 
-from internvl.server.errors import Draining, Failed
+from internvl.server.errors import Draining, EngineEnded
 from internvl.server.openapi import ERRORS
 from internvl.server.schemas.base import Model, ModelList, Sent
 from internvl.server.service import Service, ServiceDep
@@ -46,8 +46,8 @@ async def get_model(model: str, service: ServiceDep) -> Model:
 @router.get("/health")
 async def health(service: ServiceDep) -> Health:
     """Say that the server lives; 500 when its engine has ended, and only a restart helps. Needs no key."""
-    if service.engine_ended:
-        raise Failed("the engine has ended; restart the server")
+    if service.engine.closed:
+        raise EngineEnded("the engine has ended; the server has to be started again")
     return Health(status="ok")
 
 

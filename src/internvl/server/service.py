@@ -19,6 +19,7 @@ from internvl.server.config import ServerConfig
 from internvl.server.errors import UnknownModel
 from internvl.server.limits import Gate
 from internvl.server.media import MediaReader, address_policy, media_limits
+from internvl.server.metrics import Metrics
 from internvl.version import __version__
 
 FINGERPRINT = f"internvl-{__version__}"
@@ -48,9 +49,8 @@ class Service:
         )
         self.processor = server_processor(self.engine.processor, config)
         self.media = MediaReader(config, NoFiles())
-        self.answering = Answering(self.engine, self.processor, config, self.media)
-        self.engine_ended = False
-        """Set when an answer failed because the engine's thread ended."""
+        self.metrics = Metrics(self.engine, lambda: self.gate.num_open)
+        self.answering = Answering(self.engine, self.processor, config, self.media, self.metrics)
 
     @property
     def model_name(self) -> str:
@@ -97,12 +97,6 @@ def get_service(request: Request) -> Service:
 
 
 ServiceDep = Annotated[Service, Depends(get_service)]
-
-
-def owner_of(request: Request) -> str:
-    """Return whom files and batches of this request belong to: the name of a key, "" without keys."""
-    owner: str = request.scope["state"]["owner"]
-    return owner
 
 
 def request_id_of(request: Request) -> str:
