@@ -63,6 +63,24 @@ def test_constrained_and_free_answers_in_a_batch_are_as_each_alone(family):
     assert [r.text for r in together] == [r.text for r in alone]
 
 
+def test_a_preempted_answer_goes_on_in_its_format():
+    long = SAMPLED.replace(regex="([a-c]-[0-9]{2} ){50}", max_new_tokens=400)
+    configs = [long, long.replace(random_seed=8), SAMPLED.replace(json_schema=SCHEMA)]
+    prompts = [ask(f"Question {n}") for n in range(3)]
+
+    def read(engine, requests):
+        return ["".join(delta.text for delta in engine.stream(request)) for request in requests]
+
+    with tiny_engine(max_batch_size=2) as engine:
+        alone = [read(engine, [engine.submit(p, c)])[0] for p, c in zip(prompts, configs, strict=True)]
+        requests = [engine.submit(p, c) for p, c in zip(prompts[:2], configs, strict=False)]
+        begun = [request.deltas.get().text for request in requests]
+        requests.append(engine.submit(prompts[2], configs[2], priority=1))
+        rest = read(engine, requests)
+        assert engine.stats().counters.preemptions > 0
+    assert [a + b for a, b in zip([*begun, ""], rest, strict=True)] == alone
+
+
 def test_each_of_n_answers_has_the_format_and_its_own_seed():
     with tiny_engine() as engine:
         several = engine.generate([ask("Hi")], SAMPLED.replace(json_schema=SCHEMA, n=4))
