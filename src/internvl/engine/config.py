@@ -12,7 +12,14 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from internvl.config.model import TextConfig
-from internvl.engine.lmdeploy_fields import PYTORCH_FIELDS, TURBOMIND_FIELDS, Refused, Renamed
+from internvl.engine.lmdeploy_fields import (
+    DEFAULT_BATCH_SIZE,
+    DEFAULT_BLOCK_SIZE,
+    PYTORCH_FIELDS,
+    TURBOMIND_FIELDS,
+    Refused,
+    Renamed,
+)
 from internvl.errors import ConfigError
 from internvl.preprocess.messages import nearest
 
@@ -31,18 +38,22 @@ class EngineConfig:
     session_len: int | None = None
     """Tokens of one conversation: prompt, pictures and answer. None: the model's own context, at most
     `DEFAULT_SESSION_LEN`; a longer one has to be asked for, because it costs memory."""
-    max_batch_size: int = 8
+    max_batch_size: int = DEFAULT_BATCH_SIZE
     """Answers decoded together; further requests wait."""
     max_waiting_requests: int = 1024
-    """Requests that may wait; one more raises CapacityError."""
+    """Answers that may wait; one more raises CapacityError."""
     cache_max_entry_count: float = 0.8
-    """Largest share of the device's free memory for keys and values; where `max_batch_size` conversations of
-    `session_len` do not fit into it, fewer run together."""
+    """Largest share of the memory that the loaded model leaves free for keys and values (LMDeploy's meaning);
+    less where the model's own work needs more of it. Answers for which no block is left wait, or are computed
+    again later."""
     cache_max_tokens: int | None = None
-    """Most tokens whose keys and values are kept, at least one session; None: only the field above bounds it."""
+    """Most tokens whose keys and values are kept, at least one session. None: `max_batch_size` sessions on a
+    GPU, at most 8 of them on a CPU."""
     prefill_chunk_tokens: int = 1024
     """Prompt tokens computed before the running answers get their next token (or an abort is obeyed)."""
-    block_size: int = 16
+    max_prefill_token_num: int | None = None
+    """LMDeploy's name for `prefill_chunk_tokens`, and stronger; reads None afterwards."""
+    block_size: int = DEFAULT_BLOCK_SIZE
     """Tokens of a cache block, the unit in which memory is given out and equal beginnings are shared."""
     enable_prefix_caching: bool = True
     """Keep the key-value blocks of finished answers until their room is needed, so that the next turn of a
@@ -60,6 +71,10 @@ class EngineConfig:
     accuracy (docs/performance.md). "int4" quantises the decoder, "int8" the vision tower too."""
     device: str = "auto"
     """"cpu", "cuda", "cuda:1"; "auto" = the first GPU if there is one."""
+    tp: int = 1
+    """Devices that one model is split over (LMDeploy's name). Only 1; others are refused."""
+    quant_policy: int = 0
+    """Bits of stored keys and values (LMDeploy's name). Only 0: as the model's dtype; others are refused."""
     attention: str = "sdpa"
     """Attention kernel, as `load_model` names them."""
     revision: str | None = None
@@ -82,11 +97,19 @@ class EngineConfig:
             "prefill_chunk_tokens",
             "block_size",
             "cache_max_tokens",
+            "max_prefill_token_num",
         )
         for name in (*positive, "vision_batch_size", "min_tiles", "max_tiles"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"EngineConfig: {name} is {value}, must be at least 1")
+        for name in ("tp", "quant_policy"):
+            rule, value = PYTORCH_FIELDS[name], getattr(self, name)
+            if isinstance(rule, Refused) and value not in rule.harmless:
+                raise ConfigError(f"EngineConfig: {name}={value!r} is refused; {rule.instead}")
+        if self.max_prefill_token_num is not None:
+            object.__setattr__(self, "prefill_chunk_tokens", self.max_prefill_token_num)
+            object.__setattr__(self, "max_prefill_token_num", None)
         if not 0 < self.cache_max_entry_count <= 1:
             raise ConfigError(
                 f"EngineConfig: cache_max_entry_count is {self.cache_max_entry_count}, must be in (0, 1]"

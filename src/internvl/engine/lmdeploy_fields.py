@@ -19,6 +19,11 @@ def _default_when_none(default: Any) -> Callable[[Any], Any]:
     return lambda value: default if value is None else value
 
 
+def _block_size(value: Any) -> Any:
+    """LMDeploy's own default asks for nothing special."""
+    return DEFAULT_BLOCK_SIZE if value in (None, 64) else value
+
+
 @dataclass(frozen=True, slots=True)
 class Renamed:
     """An option that exists here, under `name`."""
@@ -35,13 +40,21 @@ class Refused:
     harmless: tuple[Any, ...] = (None,)
 
 
+#: Tokens of a cache block where nobody says: small, as up to a block less one of a known beginning is computed again.
+DEFAULT_BLOCK_SIZE = 16
+
+#: Answers decoded together where nobody says.
+DEFAULT_BATCH_SIZE = 32
+
 _ONE_DEVICE = "this engine runs on one device; start one process per GPU behind a load balancer"
-_STATIC_CACHE = "the cache is reserved per request: use session_len and max_batch_size"
+_CACHE_SIZE = (
+    "the cache is planned from session_len, max_batch_size, cache_max_entry_count and cache_max_tokens"
+)
 _AUTOMATIC = "there is nothing to set here; leave it out"
 
 _SHARED: dict[str, Renamed | Refused] = {
-    "max_batch_size": Renamed("max_batch_size", _default_when_none(8)),
-    "max_prefill_token_num": Renamed("prefill_chunk_tokens"),
+    "max_batch_size": Renamed("max_batch_size", _default_when_none(DEFAULT_BATCH_SIZE)),
+    "max_prefill_token_num": Renamed("max_prefill_token_num"),
     "device_type": Renamed("device"),
     "tp": Refused(_ONE_DEVICE, (1, None)),
     "dp": Refused(_ONE_DEVICE, (1, None)),
@@ -61,15 +74,15 @@ _SHARED: dict[str, Renamed | Refused] = {
     ),
     "empty_init": Refused("models are loaded when the pipeline is made", (False, None)),
     "language_model_only": Refused("leave pictures out of the request instead", (False, None)),
-    "enable_metrics": Refused("each response carries its own `usage`", (True, False, None)),
-    "cache_block_seq_len": Refused(_STATIC_CACHE, (64, None)),
-    "block_size": Refused(_STATIC_CACHE, (64, None)),
+    "enable_metrics": Refused("`Engine.stats()` is always there", (True, False, None)),
+    "cache_block_seq_len": Renamed("block_size", _block_size),
+    "block_size": Renamed("block_size", _block_size),
     "role": Refused("prefill and decode run in one process", (None,)),
     "migration_backend": Refused("prefill and decode run in one process", (None,)),
 }
 
 TURBOMIND_FIELDS: dict[str, Renamed | Refused] = _SHARED | {
-    "cache_chunk_size": Refused(_STATIC_CACHE, (-1, None)),
+    "cache_chunk_size": Refused(_CACHE_SIZE, (-1, None)),
     "cache_prompt": Refused("use enable_prefix_caching", (False, True, None)),
     "cache_generation": Refused("use enable_prefix_caching", (False, True, None)),
     "rope_scaling_factor": Refused("rope scaling is read from the checkpoint's own config.json", (0.0, None)),
@@ -88,8 +101,8 @@ TURBOMIND_FIELDS: dict[str, Renamed | Refused] = _SHARED | {
 PYTORCH_FIELDS: dict[str, Renamed | Refused] = _SHARED | {
     "adapters": Refused("merge the adapter into a checkpoint first and name that checkpoint", (None, {})),
     "eager_mode": Refused(_AUTOMATIC, (False, True, None)),
-    "num_cpu_blocks": Refused(_STATIC_CACHE, (0, None)),
-    "num_gpu_blocks": Refused(_STATIC_CACHE, (0, None)),
+    "num_cpu_blocks": Refused(_CACHE_SIZE, (0, None)),
+    "num_gpu_blocks": Refused(_CACHE_SIZE, (0, None)),
     "prefill_interval": Refused("use prefill_chunk_tokens", (16, None)),
     "thread_safe": Refused(_AUTOMATIC, (False, True, None)),
     "custom_module_map": Refused("no code but this package's own is ever run"),

@@ -24,6 +24,10 @@ logger = logging.getLogger(__name__)
 #: Shortest session that an engine shrinks to by itself when memory is scarce: a picture and a short talk.
 LEAST_SESSION_LEN = 2048
 
+#: Whole sessions whose tokens a CPU's cache holds, unless `cache_max_tokens` says it: most conversations are far
+#: shorter, so that many more run together, and a server does not slowly fill all memory with what it has heard.
+CPU_SESSIONS = 8
+
 #: Tiles of waiting requests, at most: about 800 of 448 pixels.
 MOST_TILE_BYTES = 2 * 10**9
 
@@ -63,11 +67,13 @@ def plan_memory(
     weights = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
     on_cpu = model.device.type == "cpu"
     per_block = kv_bytes_per_token(model.config.text, _dtype(model)) * config.block_size
+    bounded = on_cpu and config.cache_max_tokens is None
+    most_sessions = min(config.max_batch_size, CPU_SESSIONS) if bounded else config.max_batch_size
 
     def fitting(length: int) -> int:
         """Blocks that memory holds beside all that sessions of this length need."""
         if free is None:
-            return config.max_batch_size * -(-length // config.block_size)
+            return most_sessions * -(-length // config.block_size)
         aside = _activations(config, model, length) + config.vision_cache_bytes
         if on_cpu:
             # Weights used where they lie in a mapped file count as available until they are read.
@@ -81,7 +87,7 @@ def plan_memory(
         if session_len < wanted:
             logger.warning("memory holds sessions of %d tokens, not of %d", session_len, wanted)
     per_session = -(-session_len // config.block_size)
-    num_blocks = min(fitting(session_len), config.max_batch_size * per_session)
+    num_blocks = min(fitting(session_len), most_sessions * per_session)
     if num_blocks < per_session:
         raise CapacityError(
             f"one conversation of session_len={session_len} needs {per_block * per_session / 1e9:.2f} GB for"

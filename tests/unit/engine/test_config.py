@@ -1,8 +1,12 @@
 """EngineConfig and LMDeploy's spellings of it."""
 
+import ast
+import inspect
 import logging
 import subprocess
 import sys
+from dataclasses import fields, replace
+from itertools import pairwise
 
 import pytest
 
@@ -42,6 +46,7 @@ def test_lmdeploys_names_are_translated():
     assert (config.session_len, config.prefill_chunk_tokens) == (8192, 4096)
     assert config.cache_max_entry_count == 0.5
     assert PytorchEngineConfig(device_type="cuda", max_batch_size=3).device == "cuda"
+    assert PytorchEngineConfig(block_size=128).block_size == 128
 
 
 @pytest.mark.parametrize(
@@ -59,6 +64,27 @@ def test_a_field_without_meaning_is_refused_by_name_with_what_to_use(spelling, o
         spelling(**options)
     for word in [spelling.__name__, *words]:
         assert word in str(caught.value)
+
+
+def test_lmdeploys_names_are_known_to_our_own_configuration_too():
+    config = EngineConfig(max_prefill_token_num=4096, tp=1, quant_policy=0)
+    assert config == EngineConfig(prefill_chunk_tokens=4096)
+    assert replace(config, prefill_chunk_tokens=64).prefill_chunk_tokens == 64
+    with pytest.raises(ConfigError, match="tp=2 is refused; this engine runs on one device"):
+        EngineConfig(tp=2)
+    with pytest.raises(ConfigError, match="quant_policy=8 is refused; keys and values"):
+        EngineConfig(quant_policy=8)
+
+
+def test_every_field_says_what_it_means():
+    """A string stands behind each field of the class."""
+    body = ast.parse(inspect.getsource(EngineConfig)).body[0].body
+    documented = {
+        field.target.id
+        for field, text in pairwise(body)
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr)
+    }
+    assert documented == {field.name for field in fields(EngineConfig)}
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,8 @@ def test_a_session_that_was_asked_for_and_does_not_fit_is_refused():
         CapacityError, match=r"session_len=4000 needs .* GB .* Set EngineConfig.session_len to \d+ or"
     ):
         asked(4000, ASIDE, cache_max_entry_count=1e-3)
+    assert plan(None, max_batch_size=99).num_blocks == 8 * 63
+    assert plan(None, max_batch_size=99, cache_max_tokens=10**6).num_blocks == 99 * 63
     with pytest.raises(ConfigError, match="cache_max_tokens 500 holds no conversation of session_len=1000"):
         plan(None, cache_max_tokens=500)
     assert plan(None, cache_max_tokens=1100).num_blocks == 68
