@@ -20,6 +20,7 @@ from typing import Any
 from PIL import Image
 
 from internvl.errors import MediaError, RequestError
+from internvl.media.formats import sniff
 from internvl.media.image import decode_image
 from internvl.media.limits import DEFAULT_LIMITS, MediaLimits
 from internvl.media.source import Blob, short_name
@@ -85,6 +86,13 @@ class PictureStore:
         raise RequestError(
             "a picture of this conversation is no longer on the server; start a new one and add the picture again"
         )
+
+    def extension(self, picture_id: str) -> str:
+        """Return how a file of this picture is named at its end: "png", "jpeg", ...; "png" where it is gone."""
+        try:
+            return sniff(Blob(self.read(picture_id), "picture")).name.lower()
+        except RequestError:
+            return "png"
 
     def shown(self, picture_id: str) -> Path | None:
         """Return the file that shows a picture, or None where it is gone."""
