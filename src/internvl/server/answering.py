@@ -158,9 +158,7 @@ class Answering:
         check_token_ids(gen_config, self._engine.model.config.text.vocab_size)
         held = AsyncExitStack()
         try:
-            inputs = (
-                prompt if isinstance(prompt, ModelInputs) else await self._prepare(prompt, caller.owner, held)
-            )
+            inputs = prompt if isinstance(prompt, ModelInputs) else await self.prepare(prompt, caller, held)
             deltas, watch = DeltaQueue(), self._metrics.watch()
             request = await self._submit(
                 partial(
@@ -183,22 +181,22 @@ class Answering:
         try:
             messages, media = await self._read(talk.messages, caller.owner, files)
             stood_in = replace(talk, messages=[_with_stand_ins(message) for message in messages])
-            inputs = await self._in_thread(lambda: self._processor(stood_in))
+            inputs = await self.in_thread(lambda: self._processor(stood_in))
         finally:
             files.close()
         in_their_place = sum(item.num_tokens for item in inputs.media)
         prompt_tokens = len(inputs.input_ids) - in_their_place + sum(item.num_tokens for item in media)
         return Counted(prompt_tokens, media)
 
-    async def _prepare(self, talk: Conversation, owner: str, held: AsyncExitStack) -> ModelInputs:
+    async def prepare(self, talk: Conversation, caller: Caller, held: AsyncExitStack) -> ModelInputs:
         """Return prompt and tiles; `held` gives back the room that the tiles take."""
         files = ExitStack()
         try:
-            messages, media = await self._read(talk.messages, owner, files)
+            messages, media = await self._read(talk.messages, caller.owner, files)
             filled = replace(talk, messages=messages)
             size = sum(item.num_tiles for item in media) * self._tile_bytes
             await held.enter_async_context(self._tiles.hold(size))
-            return await self._in_thread(lambda: self._processor(filled, tile_limits=self._tile_limits))
+            return await self.in_thread(lambda: self._processor(filled, tile_limits=self._tile_limits))
         finally:
             files.close()
 
@@ -217,7 +215,7 @@ class Answering:
         files.callback(self._media.forget, reads)
         filled = fill(named, sources, reads)
         parts = [part for turn in parse_messages(filled) for part in turn.parts if not isinstance(part, str)]
-        return filled, await self._in_thread(lambda: self._plan(parts, reads))
+        return filled, await self.in_thread(lambda: self._plan(parts, reads))
 
     def _plan(self, parts: Sequence[Picture | Clip], reads: Sequence[Read]) -> list[MediaUsage]:
         """Refuse what is too large before it is decoded: a picture of a few kB may hold 80 million pixels."""
@@ -256,7 +254,7 @@ class Answering:
         return media
 
     async def _submit(self, submit: Callable[[], Request]) -> Request:
-        submitted = asyncio.ensure_future(self._in_thread(submit))
+        submitted = asyncio.ensure_future(self.in_thread(submit))
         try:
             return await asyncio.shield(submitted)
         except asyncio.CancelledError:
@@ -267,7 +265,8 @@ class Answering:
                 raise EngineEnded("the engine has ended; the server has to be started again") from None
             raise
 
-    async def _in_thread(self, work: Callable[[], T]) -> T:
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Run what takes time in one of the threads for it."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
 

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from internvl.chat.pipeline import Pipeline
 from internvl.engine.engine import Engine
 from internvl.errors import InternVLError
-from internvl.server import chat, models, plan
+from internvl.server import chat, completions, embeddings, models, plan
 from internvl.server.config import ServerConfig
 from internvl.server.errors import answer_for
 from internvl.server.guard import BodyGuard, CallerGuard
@@ -46,7 +46,13 @@ def create_app(engine: Engine | Pipeline, config: ServerConfig | None = None) ->
         redoc_url=None,
     )
     app.state.service = service
-    for router in (chat.router, models.router, plan.router):
+    for router in (
+        chat.router,
+        completions.router,
+        embeddings.router,
+        models.router,
+        plan.router,
+    ):
         app.include_router(router)
     for kind in (InternVLError, HTTPException):
         app.add_exception_handler(kind, _answer_error)

@@ -17,6 +17,7 @@ from internvl.preprocess.processor import Processor
 from internvl.server.answering import Answering
 from internvl.server.config import ServerConfig
 from internvl.server.errors import UnknownModel
+from internvl.server.features import Features
 from internvl.server.limits import Gate
 from internvl.server.media import MediaReader, address_policy, media_limits
 from internvl.server.metrics import Metrics
@@ -49,6 +50,7 @@ class Service:
         )
         self.processor = server_processor(self.engine.processor, config)
         self.media = MediaReader(config, NoFiles())
+        self.features = Features(self.engine)
         self.metrics = Metrics(self.engine, lambda: self.gate.num_open)
         self.answering = Answering(self.engine, self.processor, config, self.media, self.metrics)
 

@@ -8,7 +8,7 @@ from typing import Any
 from internvl.media.source import short_name
 from internvl.preprocess.messages import nearest
 from internvl.server.errors import InvalidBody
-from internvl.server.schemas.base import CHOICE, by_shape
+from internvl.server.schemas.base import CHOICE
 
 #: Errors told at once; the rest are counted.
 _MOST = 5
@@ -50,7 +50,7 @@ def _tell_union(path: str, error: Any) -> tuple[str, str]:
     """A value that no member of a union fits; pydantic reports the name of what chose (`schemas.base`)."""
     value, context = error["input"], error["ctx"]
     field = context["discriminator"].removesuffix("()")
-    if field == by_shape.__name__ or not isinstance(value, Mapping):
+    if field.startswith("by_") or not isinstance(value, Mapping):
         return path, f"a value of this type ({_json_type(value)}) is not expected here"
     given = value.get(field)
     if not isinstance(given, str):
