@@ -73,6 +73,8 @@ _OWN = (
 )
 KNOWN_FIELDS = (*_OWN, *_GENERATION, *CONSTRAINTS, *LABELS, *_REFUSED)
 
+#: Nearer to 0, dividing by a temperature overflows; the likeliest token wins there anyway.
+_GREEDY_TEMPERATURE = 0.01
 #: OpenAI's own upper bound for n and for top_logprobs.
 _MAX_N, _MAX_TOP_LOGPROBS = 128, 20
 #: Options of `mm_processor_kwargs` for pictures, and of `media_io_kwargs["video"]` for videos.
@@ -294,7 +296,7 @@ def _generation_config(body: Mapping[str, Any], default_max_tokens: int | None) 
 
 def _samples(body: Mapping[str, Any]) -> bool:
     if body.get("temperature") is not None:
-        return bool(body["temperature"] > 0)
+        return bool(body["temperature"] >= _GREEDY_TEMPERATURE)
     # several greedy answers to one question would be one answer several times
     return any(body.get(name) is not None for name in _SAMPLING) or (body.get("n") or 1) > 1
 

@@ -1,0 +1,102 @@
+"""One OpenAI chat completion from its body to its answer, without HTTP: what batch jobs do line by line.
+
+Engine, constraints, tools and thinking are the ones of every other path (`chat.options`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from internvl.chat.openai_answer import chat_completion
+from internvl.chat.openai_body import ChatBody, read_chat_body
+from internvl.chat.options import ChatOptions, read_chat_options
+from internvl.chat.reasoning import THINKING_DEFAULTS
+from internvl.engine.engine import Engine
+from internvl.engine.request import Request
+from internvl.errors import RequestError
+from internvl.types import GenerationConfig, Response
+
+_SAMPLING = ("temperature", "top_p", "top_k", "min_p", "seed")
+_NO_EFFORT = ("none", "minimal")
+
+
+class Stopped(Exception):
+    """The answer was aborted: somebody stopped the work, it did not fail."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatTask:
+    """A checked chat completion, ready for an engine."""
+
+    engine: Engine
+    body: ChatBody
+    options: ChatOptions
+    gen_config: GenerationConfig
+
+    def submit(self) -> Request:
+        """Prepare the prompt and hand it to the engine; raises as `Engine.submit` does."""
+        self._check_token_ids()
+        return self.engine.submit(
+            self.options.conversation(self.body.messages), self.gen_config, fit_answer=self.body.fit_answer
+        )
+
+    def collect(self, request: Request, *, on_tokens: Callable[[int], None] | None = None) -> list[Response]:
+        """Wait for the n answers.
+
+        Raises:
+            Stopped: The request was aborted.
+            Exception: What made it fail.
+        """
+        readers = [self.options.reader(self.engine.processor) for _ in range(self.gen_config.n)]
+        answers: dict[int, Response] = {}
+        for raw in self.engine.stream(request):
+            if raw.finish_reason == "abort":
+                raise Stopped
+            if on_tokens is not None:
+                on_tokens(len(raw.token_ids))
+            delta = raw if self.options.plain else readers[raw.choice].read(raw)
+            known = answers.get(delta.choice)
+            answers[delta.choice] = delta if known is None else known.extend(delta)
+        return [answers[choice] for choice in sorted(answers)]
+
+    def completion(self, answers: list[Response], model: str) -> dict[str, Any]:
+        """Return the body of the answer; `model` is the name it gives."""
+        return chat_completion(
+            answers, model=model, processor=self.engine.processor, gen_config=self.gen_config
+        )
+
+    def _check_token_ids(self) -> None:
+        vocab_size = self.engine.model.config.text.vocab_size
+        for name in ("stop_token_ids", "bad_token_ids"):
+            for token_id in getattr(self.gen_config, name):
+                if not 0 <= token_id < vocab_size:
+                    raise RequestError(f"{name} holds {token_id}; the model's ids are 0 to {vocab_size - 1}")
+
+
+def read_chat_task(
+    body: Mapping[str, Any], engine: Engine, *, default_max_tokens: int | None = None
+) -> ChatTask:
+    """Check the body of a chat completion against what this engine can do.
+
+    Raises:
+        RequestError: What is wrong, and where (`openai_body.BodyError` with the field's name).
+    """
+    asked = read_chat_body(body, default_max_tokens=default_max_tokens)
+    thinking = asked.thinking
+    if thinking is None and asked.reasoning_effort is not None:
+        thinking = asked.reasoning_effort not in _NO_EFFORT
+    options = read_chat_options(
+        tools=asked.tools or None,
+        tool_choice=asked.tool_choice,
+        parallel_tool_calls=asked.parallel_tool_calls,
+        enable_thinking=thinking,
+    )
+    gen_config = asked.gen_config
+    if thinking and not any(body.get(name) is not None for name in _SAMPLING):
+        # greedy thoughts tend to go in circles
+        gen_config = gen_config.replace(
+            **{name: THINKING_DEFAULTS[name] for name in ("do_sample", "temperature")}
+        )
+    return ChatTask(engine, asked, options, options.gen_config(gen_config, engine.processor))

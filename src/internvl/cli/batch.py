@@ -1,0 +1,178 @@
+"""`internvl batch`: a file of OpenAI batch requests in, a file of answers out."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+import typer
+
+from internvl.cli.chat import open_pipeline
+from internvl.cli.main import EXIT_FAILED
+
+if TYPE_CHECKING:
+    from internvl.chat.batch import BatchProgress
+
+#: Requests prepared or answered at once, for each that the engine decodes: the next ones are ready in time.
+_OPEN_PER_ROW = 2
+
+
+def command(
+    requests: Annotated[
+        Path,
+        typer.Argument(
+            help='Requests, one a line: {"custom_id", "method": "POST", "url": "/v1/chat/completions", "body"}.'
+        ),
+    ],
+    answers: Annotated[Path, typer.Argument(help="Where the answers go, one a line.")],
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="nano, a checkpoint directory, or a hub id.")
+    ] = "nano",
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(
+            help="Longest answer where a request does not say it. [default: the context's room]", min=1
+        ),
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Ask again what failed in an earlier run.")
+    ] = False,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Answers decoded together. [default: 8]", min=1)
+    ] = None,
+    max_tiles: Annotated[
+        int | None, typer.Option(help="Most tiles of a picture. [default: the model's]", min=1)
+    ] = None,
+    session_len: Annotated[
+        int | None, typer.Option(help="Tokens of one request and its answer. [default: the model's]", min=1)
+    ] = None,
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"], typer.Option(help="Precision of the weights.")
+    ] = "auto",
+    quantize: Annotated[
+        Literal["int8", "int4"] | None,
+        typer.Option(help="Weights in fewer bits, on a CPU. [default: as loaded]"),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
+    revision: Annotated[str | None, typer.Option(help="Revision of the model on the hub.")] = None,
+) -> int:
+    """Answer a file of requests: OpenAI batch lines in, answers out.
+
+    internvl batch requests.jsonl answers.jsonl
+
+    A run that was stopped or killed goes on where it was when the same command is given again. Lines that fail
+    are answered with their error; the exit code is 1 if there are any.
+    """
+    from internvl.chat.batch import run_batch
+    from internvl.chat.batch_engine import EngineAsker
+    from internvl.chat.batch_files import Answers, Requests
+
+    # before the model: files that are wrong, or done, should not cost the wait
+    found = Requests(requests)
+    with Answers.open(answers, found, retry_failed=retry_failed) as written:
+        done = written.done
+    if len(done.keys) == len(found.lines):
+        print(f"all {len(found.lines)} requests are answered already, {done.failed} failed", file=sys.stderr)
+        return EXIT_FAILED if done.failed else 0
+    options: dict[str, Any] = {
+        "max_tiles": max_tiles,
+        "session_len": session_len,
+        "dtype": dtype,
+        "quantize": quantize,
+        "device": device,
+        "revision": revision,
+    }
+    if batch_size is not None:
+        options["max_batch_size"] = batch_size
+    with open_pipeline(model, options) as pipe, _Display() as display:
+        engine = pipe.engine
+        asker = EngineAsker(engine, model, default_max_tokens=max_tokens, on_tokens=display.add_tokens)
+        try:
+            progress = run_batch(
+                found,
+                answers,
+                asker,
+                num_open=_OPEN_PER_ROW * engine.config.max_batch_size,
+                on_progress=display.show,
+                abort=asker.abort,
+            )
+        except KeyboardInterrupt:
+            display.finish()
+            print("stopped; the same command goes on from here", file=sys.stderr)
+            raise
+    others = sorted(found.models - {model})
+    if others:
+        names = ", ".join(map(repr, others[:3])) + (", ..." if len(others) > 3 else "")
+        print(f"note: requests ask for {names}; {model} answered them all", file=sys.stderr)
+    return 0 if progress.complete and not progress.failed else EXIT_FAILED
+
+
+class _Display:
+    """Progress on stderr: a bar with tokens a second and the time left on a terminal, else one line at the
+    end."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._tokens = 0
+        self._started = time.perf_counter()
+        self._last: BatchProgress | None = None
+        self._bar: Any = None
+
+    def add_tokens(self, count: int) -> None:
+        """Count new tokens; any thread."""
+        with self._lock:
+            self._tokens += count
+
+    def show(self, progress: BatchProgress) -> None:
+        """Show how far the job is."""
+        self._last = progress
+        if self._bar is None and sys.stderr.isatty():
+            self._bar = self._new_bar(progress)
+        if self._bar is not None:
+            failed = f", {progress.failed} failed" if progress.failed else ""
+            self._bar.update(self._task, completed=progress.done, failed=failed, rate=self._rate())
+
+    def finish(self) -> None:
+        """Take the bar away and say what was done."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+        if self._last is None:
+            return
+        progress, self._last = self._last, None
+        seconds = time.perf_counter() - self._started
+        before = f" ({progress.answered_before} before)" if progress.answered_before else ""
+        failed = f", {progress.failed} of them failed" if progress.failed else ""
+        print(
+            f"{progress.done} of {progress.total} requests answered{before}{failed}; {progress.prompt_tokens}"
+            f" prompt tokens and {self._tokens} new ones in {seconds:.1f} s, {self._rate()}",
+            file=sys.stderr,
+        )
+
+    def _rate(self) -> str:
+        return f"{self._tokens / max(time.perf_counter() - self._started, 1e-6):.1f} tokens/s"
+
+    def _new_bar(self, progress: BatchProgress) -> Any:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (MofNCompleteColumn(), BarColumn(), TextColumn("{task.fields[rate]}{task.fields[failed]}"))
+        bar = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
+        # what earlier runs answered took no time now, so it must not count for the time that is left
+        self._task = bar.add_task(
+            "answers", total=progress.total, completed=progress.done, rate="", failed=""
+        )
+        bar.start()
+        return bar
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.finish()
