@@ -39,6 +39,8 @@ CACHE_CHARS = 2**20
 #: the process on the usual stack of 8 MiB. Pages that are not touched cost nothing.
 COMPILER_STACK_BYTES = 256 * 2**20
 
+_IGNORE = '. Leave it out, or have it ignored: "x-guidance": {"lenient": true} in the schema'
+
 _SPECIAL = b"\xff"
 """Before the spelling of tokens that are no text; begins no UTF-8. A grammar names them like `<|im_end|>`."""
 
@@ -177,9 +179,13 @@ class Grammars:
         _run_with_deep_stack(compile_it)
         matcher = matchers[0]
         if matcher.is_error():
-            raise RequestError(
-                f"the answer's {answer_format.kind} cannot be followed: {_one_line(matcher.get_error())}"
+            reason = _one_line(matcher.get_error())
+            hint = (
+                _IGNORE
+                if any(word in reason for word in ("Unimplemented", "Unknown format", "oneOf"))
+                else ""
             )
+            raise RequestError(f"the answer's {answer_format.kind} cannot be followed: {reason}{hint}")
         return matcher
 
     @cached_property

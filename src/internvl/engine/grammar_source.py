@@ -18,6 +18,9 @@ MAX_CHARS = 256 * 1024
 #: Objects and arrays inside each other in a schema.
 MAX_DEPTH = 100
 
+_VALUES = ("const", "enum", "default", "examples")
+"""Keywords behind which stand values, not schemas."""
+
 JSON_STYLE = {"item_separator": ", ?", "key_separator": ": ?", "whitespace_flexible": False}
 """Options of the library's that a schema may overrule with an "x-guidance" of its own."""
 
@@ -72,11 +75,24 @@ def _lark(text: str) -> str:
 
 
 def _schema(text: str) -> Any:
-    """Parse and check a schema; set how JSON is written, unless it says so itself."""
+    """Parse and check a schema; set how JSON is written and which keys objects have, unless it says so itself."""
     try:
         schema = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise RequestError(f"the answer's json_schema is no JSON: {error}") from error
+    if not isinstance(schema, dict):
+        raise RequestError(f"the answer's json_schema is {schema!r:.80}; expected an object")
+    nodes = _objects_inside(schema)
+    if not any(map(_joins, nodes)):
+        for node in filter(_names_its_keys, nodes):
+            node["additionalProperties"] = False
+    own = schema.get("x-guidance")
+    return {**schema, "x-guidance": {**JSON_STYLE, **(own if isinstance(own, dict) else {})}}
+
+
+def _objects_inside(schema: Any) -> list[dict[str, Any]]:
+    """Return the objects of a schema, itself first; raise RequestError if they are nested too deep."""
+    found: list[dict[str, Any]] = []
     level, depth = [schema], 0
     while level:
         depth += 1
@@ -84,16 +100,32 @@ def _schema(text: str) -> Any:
             raise RequestError(
                 f"the answer's json_schema is nested more than {MAX_DEPTH} deep. Move parts of it into $defs"
             )
-        level = [
-            child
-            for each in level
-            if isinstance(each, dict | list)
-            for child in (each.values() if isinstance(each, dict) else each)
-        ]
-    if not isinstance(schema, dict):
-        raise RequestError(f"the answer's json_schema is {schema!r:.80}; expected an object")
-    own = schema.get("x-guidance")
-    return {**schema, "x-guidance": {**JSON_STYLE, **(own if isinstance(own, dict) else {})}}
+        objects = [each for each in level if isinstance(each, dict)]
+        lists = [each for each in level if isinstance(each, list)]
+        found += objects
+        level = [child for each in objects for key, child in each.items() if key not in _VALUES]
+        level += [child for each in lists for child in each]
+    return found
+
+
+def _joins(node: dict[str, Any]) -> bool:
+    """Whether an object's keys may come from several places, so that none of them knows all."""
+    parts = node.get("allOf")
+    several = isinstance(parts, list) and len(parts) > 1
+    return several or (
+        "properties" in node and any(key in node for key in ("allOf", "anyOf", "oneOf", "$ref"))
+    )
+
+
+def _names_its_keys(node: dict[str, Any]) -> bool:
+    """Whether this is the schema of an object that lists its keys and says nothing of others.
+
+    It admits others then, and weak models invent some without end; none is what its author means.
+    """
+    names, required = node.get("properties"), node.get("required", [])
+    others = ("additionalProperties", "patternProperties", "unevaluatedProperties", "minProperties")
+    listed = isinstance(names, dict) and isinstance(required, list) and all(key in names for key in required)
+    return listed and node.get("type") == "object" and not any(key in node for key in others)
 
 
 def _check_size(kind: str, text: str) -> None:

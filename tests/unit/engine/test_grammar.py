@@ -233,11 +233,42 @@ def test_json_is_written_without_needless_blanks_unless_the_schema_asks_for_them
     assert all(set(json.loads(text)) == set(PERSON["properties"]) for text in texts)
 
 
+def admitted(schema, text, kind="qwen"):
+    own = grammars(kind)
+    constraint = own.constraint(GenerationConfig(json_schema=schema).answer_format, [])
+    for token in own._tokenizer.encode(text, special=False):
+        if constraint.finished or not constraint.admits(token):
+            return False
+        constraint.advance(token)
+    return constraint.finished
+
+
+def test_an_object_that_names_its_keys_has_no_others_unless_the_schema_says_so():
+    number = {"type": "integer"}
+    named = {"type": "object", "properties": {"a": number, "b": number}, "required": ["a"]}
+    for schema in (named, {"$defs": {"n": named}, "$ref": "#/$defs/n"}):
+        assert admitted(schema, '{"a": 1, "b": 2}')
+        assert admitted(schema, '{"a": 1}')
+        assert not admitted(schema, '{"a": 1, "c": 2}')
+    assert admitted({**named, "additionalProperties": True}, '{"a": 1, "c": 2}')
+    assert admitted({**named, "required": ["c"]}, '{"c": 2}')
+    assert admitted({"type": "object"}, '{"c": 2}')
+    assert admitted({"const": named}, json.dumps(named))
+
+
+def test_keys_from_several_places_stay_together():
+    def part(key):
+        return {"type": "object", "properties": {key: {"type": "integer"}}, "required": [key]}
+
+    assert admitted({"allOf": [part("a"), part("b")]}, '{"a": 1, "b": 2}')
+    assert admitted({"$defs": {"p": part("a")}, **part("b"), "$ref": "#/$defs/p"}, '{"b": 1, "a": 2}')
+
+
 UNFOLLOWABLE = [
     ({"json_schema": {"type": "object", "if": {}, "not": {}}}, ["if"]),
     ({"json_schema": {"type": "string", "format": "no-such"}}, ["no-such"]),
     ({"json_schema": {"type": "strin"}}, ["strin"]),
-    ({"json_schema": {"type": "array", "uniqueItems": True}}, ["uniqueItems"]),
+    ({"json_schema": {"type": "array", "uniqueItems": True}}, ["uniqueItems", "lenient"]),
     ({"json_schema": {"$ref": "https://example.org/schema.json"}}, ["example.org"]),
     ({"json_schema": {"$ref": "#/$defs/none"}}, ["json_schema"]),
     ({"json_schema": "{"}, ["no JSON"]),
