@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from internvl.chat.batch_files import Answers, BatchError, Line, Requests
-from internvl.chat.openai_chat import Stopped
 from internvl.errors import CapacityError, ContextLengthError, InternVLError
 
-__all__ = ["Ask", "Asked", "BatchError", "BatchProgress", "JobFailed", "Reply", "run_batch"]
+__all__ = ["Ask", "Asked", "BatchError", "BatchProgress", "JobFailed", "Reply", "Stopped", "run_batch"]
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +47,10 @@ class Reply(NamedTuple):
 #: Answers one request; called in several threads at once. Raises Stopped when it is told to give up, JobFailed
 #: when nothing can be answered any more; any other exception is that one request's failure.
 Ask = Callable[[Asked], Reply]
+
+
+class Stopped(Exception):
+    """The answer was given up because the job stops; the request is asked again by the next run."""
 
 
 class JobFailed(InternVLError):

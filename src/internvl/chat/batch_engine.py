@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from internvl.chat.batch import Asked, JobFailed, Reply
+from internvl.chat.batch import Asked, JobFailed, Reply, Stopped
 from internvl.chat.openai_body import BodyError
-from internvl.chat.openai_chat import ChatTask, Stopped, read_chat_task
+from internvl.chat.openai_chat import Aborted, ChatTask, read_chat_task
 from internvl.engine.engine import Engine
 from internvl.engine.request import Request
 from internvl.errors import CapacityError, InternVLError
@@ -71,6 +71,8 @@ class EngineAsker:
         request = self._submit(task)
         try:
             return task.collect(request, on_tokens=self._on_tokens)
+        except Aborted:
+            raise Stopped from None
         finally:
             with self._lock:
                 self._open.discard(request)

@@ -22,8 +22,8 @@ _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "seed")
 _NO_EFFORT = ("none", "minimal")
 
 
-class Stopped(Exception):
-    """The answer was aborted: somebody stopped the work, it did not fail."""
+class Aborted(Exception):
+    """Somebody stopped the answer; it did not fail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +46,14 @@ class ChatTask:
         """Wait for the n answers.
 
         Raises:
-            Stopped: The request was aborted.
+            Aborted: The request was aborted.
             Exception: What made it fail.
         """
         readers = [self.options.reader(self.engine.processor) for _ in range(self.gen_config.n)]
         answers: dict[int, Response] = {}
         for raw in self.engine.stream(request):
             if raw.finish_reason == "abort":
-                raise Stopped
+                raise Aborted
             if on_tokens is not None:
                 on_tokens(len(raw.token_ids))
             delta = raw if self.options.plain else readers[raw.choice].read(raw)
