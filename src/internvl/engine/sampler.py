@@ -8,6 +8,7 @@ generator, so that it is the same alone or in a batch. Legend: `V` vocabulary.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -58,6 +59,8 @@ class Sampler:
         unchanged = not forbidden and self._gen.repetition_penalty == 1
         if self._greedy and unchanged and self._admits(best.token_id):
             return self._chosen(best.token_id)
+        if unchanged and self._constraint is None:
+            return self._draw(logits)
         scores = logits.float().cpu().clone()
         if self._gen.repetition_penalty != 1 and token_ids:
             _penalise(scores, token_ids, self._gen.repetition_penalty)
@@ -79,15 +82,20 @@ class Sampler:
     def _draw(self, scores: Tensor) -> int:
         """Return a token drawn from `scores` (V,), cut by temperature, top-k, top-p and min-p."""
         gen = self._gen
-        size = min(gen.top_k or len(scores), len(scores))
-        scores, ids = (scores / gen.temperature).topk(size)  # likeliest first
-        probabilities = scores.double().softmax(dim=0)
-        before = probabilities.cumsum(dim=0) - probabilities
-        keep = (before < gen.top_p) & (probabilities >= gen.min_p * probabilities[0]) & (probabilities > 0)
-        totals = probabilities[keep].cumsum(dim=0)
-        drawn = torch.rand((), generator=self._generator, dtype=torch.float64) * totals[-1]
-        place = int(torch.searchsorted(totals, drawn, right=True).clamp(max=len(totals) - 1))
-        return int(ids[keep][place])
+        number = float(torch.rand((), generator=self._generator, dtype=torch.float64))
+        most = min(gen.top_k or len(scores), len(scores))
+        # Of a whole vocabulary hardly ever more than the first are needed, and sorting it takes 100 ms.
+        mass = None if gen.top_k else _mass(scores, gen.temperature)
+        for size in [most] if gen.top_k else [256, 8192, most]:
+            values, ids = top_scores(scores, min(size, most))  # likeliest first
+            largest, *_ = found = values.tolist()
+            weights = [math.exp((value - largest) / gen.temperature) for value in found]
+            ends = _kept(weights, mass or sum(weights), gen.top_p, gen.min_p)
+            complete = size >= most or len(ends) < len(weights)
+            drawn = number * ends[-1] if complete else number
+            if complete or (gen.top_p == 1 and not gen.min_p and drawn < ends[-1]):
+                break
+        return int(ids[min(bisect_right(ends, drawn), len(ends) - 1)])
 
     def _ends_of_bad_words(self, token_ids: Sequence[int]) -> list[int]:
         """Tokens that would complete a forbidden word now."""
@@ -98,10 +106,60 @@ class Sampler:
         ]
 
 
+#: Numbers in a row whose largest is found in one vectorised pass. Finding the largest of a vocabulary this way, and
+#: then looking only where it can be, takes a CPU a fifth of the time of `max` or `topk` over all.
+_STRIDE = 256
+
+
 def likeliest(logits: Tensor) -> list[Best]:
     """Return the likeliest token of each row of `logits` (B, V)."""
-    scores, token_ids = logits.max(dim=-1)
+    B, V = logits.shape
+    num_strides = V // _STRIDE
+    if logits.device.type != "cpu" or num_strides < 2:
+        scores, token_ids = logits.max(dim=-1)
+        return [Best(*pair) for pair in zip(scores.tolist(), token_ids.tolist(), strict=True)]
+    strides = logits[:, : num_strides * _STRIDE].unflatten(1, (num_strides, _STRIDE))
+    best = strides.amax(dim=-1).argmax(dim=-1)  # (B,)
+    scores, places = strides[torch.arange(B), best].max(dim=-1)
+    token_ids = best * _STRIDE + places
+    if num_strides * _STRIDE < V:
+        rest, places = logits[:, num_strides * _STRIDE :].max(dim=-1)
+        behind = (rest > scores) | rest.isnan()  # what is no number wins, as in `max`
+        scores = torch.where(behind, rest, scores)
+        token_ids = torch.where(behind, places + num_strides * _STRIDE, token_ids)
     return [Best(*pair) for pair in zip(scores.tolist(), token_ids.tolist(), strict=True)]
+
+
+def top_scores(scores: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Return the `size` largest of `scores` (V,), largest first, and their places."""
+    num_strides = len(scores) // _STRIDE
+    if scores.device.type != "cpu" or 2 * size > num_strides:
+        return scores.topk(size)
+    end = num_strides * _STRIDE
+    # The largest lie in the strides with the largest maxima, or behind the last stride.
+    strides = scores[:end].view(num_strides, _STRIDE)
+    chosen = strides.amax(dim=1).topk(size).indices
+    values, places = torch.cat((strides[chosen].flatten(), scores[end:])).topk(size)
+    inside = chosen[(places // _STRIDE).clamp(max=size - 1)] * _STRIDE + places % _STRIDE
+    return values, torch.where(places < size * _STRIDE, inside, places - size * _STRIDE + end)
+
+
+def _kept(weights: Sequence[float], mass: float, top_p: float, min_p: float) -> list[float]:
+    """Return the running sums of the probabilities weight / mass, likeliest first, of those that are kept."""
+    ends: list[float] = []
+    total = 0.0
+    for weight in weights:
+        if total >= top_p or weight < min_p * weights[0] or weight == 0:
+            break
+        total += weight / mass
+        ends.append(total)
+    return ends
+
+
+def _mass(scores: Tensor, temperature: float) -> float:
+    """Return the sum of all weights exp((score - largest) / temperature) of `scores` (V,)."""
+    scores = scores.float() / temperature
+    return float((scores - scores.max()).exp().sum(dtype=torch.float64))
 
 
 def _penalise(scores: Tensor, token_ids: Sequence[int], penalty: float) -> None:

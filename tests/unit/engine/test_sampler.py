@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from internvl.engine.sampler import Sampler, likeliest, token_logprob
+from internvl.engine.sampler import Sampler, likeliest, token_logprob, top_scores
 from internvl.errors import InternVLError
 from internvl.types import GenerationConfig
 
@@ -109,3 +109,36 @@ def test_logprobs_are_of_the_raw_scores():
     assert entry.logprob == pytest.approx(math.log(0.15), abs=1e-5)
     assert [i for i, _ in entry.top] == [0, 1]
     assert token_logprob(LOGITS, 2, 0).top == ()
+
+
+@pytest.mark.parametrize("size", [5, 256, 511, 512, 777, 20_000])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_likeliest_of_any_vocabulary_is_found(size, dtype):
+    logits = torch.randn(40, size, generator=torch.Generator().manual_seed(0)).to(dtype)
+    logits[0, -1], logits[1, 0], logits[2, size // 2] = 50.0, 50.0, 50.0
+    for row, best in zip(logits, likeliest(logits), strict=True):
+        assert best.score == float(row.max()) == float(row[best.token_id])
+    for place in (0, size // 2, size - 1):
+        logits[3] = 0.0
+        logits[3, place] = float("nan")
+        assert math.isnan(likeliest(logits)[3].score)
+
+
+@pytest.mark.parametrize(("size", "count"), [(5, 5), (2000, 3), (20_000, 30), (20_001, 39), (20_000, 300)])
+def test_the_top_of_any_vocabulary_is_found(size, count):
+    scores = torch.randn(size, generator=torch.Generator().manual_seed(0))
+    values, ids = top_scores(scores, count)
+    torch.testing.assert_close(values, scores.topk(count).values, rtol=0, atol=0)
+    torch.testing.assert_close(scores[ids], values, rtol=0, atol=0)
+    assert len(set(ids.tolist())) == count
+
+
+@pytest.mark.parametrize("spread", [0.01, 1.0, 10.0])
+@pytest.mark.parametrize(
+    "fields", [{}, {"top_p": 0.9}, {"top_p": 0.9999}, {"min_p": 0.5}, {"temperature": 0.3}]
+)
+def test_a_large_vocabulary_is_drawn_from_as_if_it_were_sorted(spread, fields):
+    logits = spread * torch.randn(9000, generator=torch.Generator().manual_seed(0))
+    some = sampler(seed=3, **fields)
+    whole = sampler(seed=3, top_k=9000, **fields)
+    assert [choose(some, logits) for _ in range(60)] == [choose(whole, logits) for _ in range(60)]
