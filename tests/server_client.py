@@ -11,6 +11,7 @@ import time
 import httpx
 import uvicorn
 
+from internvl.engine.sampler import Sampler
 from internvl.server.app import create_app
 from internvl.server.config import ServerConfig
 from tiny_engines import picture, tiny_engine
@@ -67,6 +68,13 @@ def events(response) -> list:
                 data = line.removeprefix("data: ")
                 found.append(data if data == "[DONE]" else json.loads(data))
     return found
+
+
+def speak(monkeypatch, engine, text):
+    """Let the engine answer with `text`."""
+    tokenizer = engine.processor.tokenizer
+    ids = [*tokenizer.encode(text, special=False), *engine.processor.stop_token_ids]
+    monkeypatch.setattr(Sampler, "choose", lambda self, logits, best, said, *_: ids[len(said)])
 
 
 class Connection:

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from internvl.chat.pipeline import Pipeline
 from internvl.engine.engine import Engine
 from internvl.errors import InternVLError
-from internvl.server import chat, completions, embeddings, models, plan
+from internvl.server import chat, completions, embeddings, models, plan, responses
 from internvl.server.config import ServerConfig
 from internvl.server.errors import answer_for
 from internvl.server.guard import BodyGuard, CallerGuard
@@ -52,6 +52,7 @@ def create_app(engine: Engine | Pipeline, config: ServerConfig | None = None) ->
         embeddings.router,
         models.router,
         plan.router,
+        responses.router,
     ):
         app.include_router(router)
     for kind in (InternVLError, HTTPException):

@@ -79,9 +79,8 @@ async def _inputs(
             raise BodyError(f"{where} holds the image token; send pictures as parts", "input")
     else:
         inputs = await _pictures(each, where, service, caller, held)
-        start, context, end = (
-            tokenizer.token_to_id(mark) for mark in (IMAGE_START, IMAGE_CONTEXT, IMAGE_END)
-        )
+        marks: list[Any] = [tokenizer.token_to_id(mark) for mark in (IMAGE_START, IMAGE_CONTEXT, IMAGE_END)]
+        start, context, end = marks  # a processor has all three
         ids = [token for item in inputs.media for token in (start, *[context] * item.num_tokens, end)]
         return ModelInputs(
             input_ids=torch.tensor(ids, dtype=torch.int64),

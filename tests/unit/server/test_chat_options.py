@@ -8,10 +8,9 @@ import pytest
 from PIL import Image
 
 from internvl.chat import openai_body
-from internvl.engine.sampler import Sampler
 from internvl.server.schemas.base import NotSupported
 from internvl.server.schemas.chat import ChatRequest
-from server_client import chat, chat_body, events, post, tiny_app
+from server_client import chat, chat_body, events, post, speak, tiny_app
 from tiny_engines import picture, tiny_engine
 
 WEATHER = {
@@ -143,13 +142,6 @@ def test_what_cannot_be_understood_is_refused(app, fields, param):
 def test_an_answer_has_the_form_that_was_asked_for(app, fields, fits):
     text = chat(app, max_tokens=40, **fields).json()["choices"][0]["message"]["content"]
     assert fits(text), text
-
-
-def speak(monkeypatch, engine, text):
-    """Let the engine answer with `text`."""
-    tokenizer = engine.processor.tokenizer
-    ids = [*tokenizer.encode(text, special=False), *engine.processor.stop_token_ids]
-    monkeypatch.setattr(Sampler, "choose", lambda self, logits, best, said, *_: ids[len(said)])
 
 
 @pytest.mark.parametrize("fields", [{"enable_thinking": True}, {"reasoning_effort": "low"}])
