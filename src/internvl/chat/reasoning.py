@@ -35,7 +35,7 @@ class Marks(NamedTuple):
     opening: str
     closing: str
     plain: str | None = None
-    """Begins an answer without thoughts; not part of it."""
+    """Begins an answer without thoughts, or with thoughts in tags; not part of it."""
 
 
 THINK_TAGS = Marks("<think>", "</think>")
@@ -110,12 +110,13 @@ class ReasoningSplitter:
     def _open(self) -> None:
         """Find out how the answer begins, if that can be said yet."""
         text = self._held.lstrip()
-        marks = [mark for mark in (self._marks.opening, self._marks.plain) if mark]
-        for mark, place in zip(marks, ("reasoning", "between"), strict=False):
-            if text.startswith(mark):
-                self._held, self._place = text[len(mark) :], place
-                return
-        if not any(mark.startswith(text) for mark in marks):
+        opening, plain = self._marks.opening, self._marks.plain
+        if text.startswith(opening):
+            self._held, self._place = text[len(opening) :], "reasoning"
+        elif plain is not None and text.startswith(plain):
+            self._held, self._marks = text[len(plain) :], THINK_TAGS
+            self._open()
+        elif not any(mark.startswith(text) for mark in (opening, plain) if mark):
             self._place = "content"
 
     def _read_reasoning(self) -> str:

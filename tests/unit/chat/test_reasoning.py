@@ -72,6 +72,9 @@ def test_the_channels_of_gpt_oss_are_thoughts_and_answer():
     plain = "<|channel|>final<|message|>Yes."
     for pieces in ([plain], list(plain)):
         assert split(pieces, HARMONY_CHANNELS) == ("", "Yes.")
+    tagged = "<|channel|>final<|message|><think>Hm.</think>\nYes."
+    for pieces in ([tagged], list(tagged)):
+        assert split(pieces, HARMONY_CHANNELS) == ("Hm.", "Yes.")
 
 
 def test_the_request_to_think_stands_before_the_system_messages_own_words():
