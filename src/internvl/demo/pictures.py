@@ -14,6 +14,7 @@ import shutil
 import tempfile
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +47,11 @@ class PictureStore:
         self._max_bytes = max_bytes
         self._root = Path(tempfile.mkdtemp(prefix="internvl-demo-"))
         self._originals = self._root / "originals"
+        self.uploads_dir = self._root / "uploads"
+        """Where the web server puts what browsers send, before anybody has looked at it."""
         self.shown_dir = self._root / "shown"
         """What browsers may read."""
-        for directory in (self._originals, self.shown_dir):
+        for directory in (self._originals, self.uploads_dir, self.shown_dir):
             directory.mkdir()
         self._sizes: OrderedDict[str, int] = OrderedDict()
         self._lock = threading.Lock()
@@ -56,13 +59,16 @@ class PictureStore:
     def add(self, path: str | os.PathLike[str]) -> str:
         """Take in an uploaded file and return its id.
 
-        Raises MediaError: It is no picture, damaged, or larger than the limits.
+        Raises MediaError: It is no picture, damaged, or larger than the limits; or no upload at all.
         """
-        data = _read(Path(path), self.limits)
+        path = Path(path).resolve()
+        if not path.is_relative_to(self.uploads_dir.resolve()):
+            raise MediaError(f"{short_name(path.name)} was not uploaded here. Add the picture again.")
+        data = _read(path, self.limits)
         picture_id = hashlib.sha256(data).hexdigest()
         if self._touch(picture_id):
             return picture_id
-        image = decode_image(Blob(data, short_name(Path(path).name)), limits=self.limits)
+        image = decode_image(Blob(data, short_name(path.name)), limits=self.limits)
         shown = self._shown_path(picture_id)
         save_shown(image, shown)
         original = self._originals / picture_id
@@ -97,6 +103,22 @@ class PictureStore:
     def shown(self, picture_id: str) -> Path | None:
         """Return the file that shows a picture, or None where it is gone."""
         return self._shown_path(picture_id) if self._touch(picture_id) else None
+
+    def derived(self, name: str, make: Callable[[], Image.Image]) -> Path:
+        """Return the file that shows what was made of pictures, e.g. with boxes drawn over one.
+
+        Args:
+            name: Says all that the result depends on; equal names share a file.
+            make: Called where there is no such file yet.
+        """
+        key = hashlib.sha256(name.encode()).hexdigest()
+        path = self._shown_path(key)
+        if not self._touch(key):
+            save_shown(make(), path)
+            with self._lock:
+                self._sizes[key] = path.stat().st_size
+                self._make_room()
+        return path
 
     def close(self) -> None:
         """Remove all pictures."""

@@ -1,0 +1,132 @@
+"""The demo as an application: `build_demo` makes the page, `mount_demo` puts it into a FastAPI application.
+
+Callers: `internvl demo`, `internvl serve --demo`, and whoever wants the page beside something of their own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from internvl.demo.models import ModelShelf
+from internvl.demo.pictures import PictureStore
+from internvl.errors import MissingDependencyError
+from internvl.media.limits import DEFAULT_LIMITS, MediaLimits
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+    from gradio import Blocks
+
+    from internvl.chat.pipeline import Pipeline
+
+
+def create_demo_app(
+    models: ModelShelf | Pipeline,
+    *,
+    allowed_hosts: Sequence[str] = (),
+    limits: MediaLimits = DEFAULT_LIMITS,
+) -> FastAPI:
+    """Return an application that is the demo and nothing else; arguments as of `mount_demo`."""
+    _require_gradio()
+    from fastapi import FastAPI
+
+    app = FastAPI(title="internvl demo", docs_url=None, redoc_url=None, openapi_url=None)
+    return mount_demo(app, models, path="/", allowed_hosts=allowed_hosts, limits=limits)
+
+
+def mount_demo(
+    app: FastAPI,
+    models: ModelShelf | Pipeline,
+    *,
+    path: str = "/demo",
+    allowed_hosts: Sequence[str] = (),
+    limits: MediaLimits = DEFAULT_LIMITS,
+) -> FastAPI:
+    """Put the demo into an application and return that.
+
+    The models stay their owner's; files of the demo go when the application ends.
+
+    Args:
+        app: The application, not yet started.
+        models: One pipeline, or several by name.
+        path: Where the demo is to be found, "/" for all of the application.
+        allowed_hosts: Host headers that the demo answers (against DNS rebinding); empty = any.
+        limits: On pictures.
+
+    Raises:
+        MissingDependencyError: Gradio is not installed.
+    """
+    _require_gradio()
+    import gradio as gr
+    from starlette.middleware import Middleware
+
+    from internvl.demo.guard import DemoGuard
+    from internvl.demo.page import I18N
+    from internvl.demo.theme import STYLE, make_theme
+
+    store = PictureStore(limits=limits)
+    # Gradio asks the environment where uploads go, again and again; its default is shared by all of its users
+    os.environ["GRADIO_TEMP_DIR"] = str(store.uploads_dir)
+    blocks = build_demo(models, store)
+    readable = (store.shown_dir, store.uploads_dir)
+    guard = Middleware(DemoGuard, readable=readable, uploads=store.uploads_dir, allowed_hosts=allowed_hosts)
+    gr.mount_gradio_app(
+        app,
+        blocks,
+        path=path,
+        app_kwargs={"middleware": [guard]},
+        allowed_paths=[str(store.shown_dir)],
+        footer_links=[],
+        run_history=False,
+        show_error=False,
+        max_file_size=limits.max_bytes,
+        ssr_mode=False,
+        enable_monitoring=False,
+        pwa=False,
+        mcp_server=False,
+        i18n=I18N,
+        theme=make_theme(),
+        css=STYLE.read_text(encoding="utf-8"),
+    )
+    # Gradio checks where files that a browser names come from only once this is set, which mounting leaves out
+    blocks.has_launched = True
+    _close_at_end(app, store)
+    return app
+
+
+def build_demo(models: ModelShelf | Pipeline, store: PictureStore) -> Blocks:
+    """Return the page alone, for a caller who mounts it in another way.
+
+    `mount_demo` does more than mounting: it guards the page.
+    """
+    _require_gradio()
+    from internvl.demo.chat import Chat
+    from internvl.demo.page import Page
+
+    shelf = models if isinstance(models, ModelShelf) else ModelShelf({"internvl": lambda: models})
+    return Page(Chat(shelf, store)).build()
+
+
+def _close_at_end(app: FastAPI, store: PictureStore) -> None:
+    inner = app.router.lifespan_context
+
+    @asynccontextmanager
+    async def lifespan(running: Any) -> AsyncIterator[Any]:
+        try:
+            async with inner(running) as state:
+                yield state
+        finally:
+            store.close()
+
+    app.router.lifespan_context = lifespan
+
+
+def _require_gradio() -> None:
+    try:
+        import gradio  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            f"the demo needs {error.name}; install it with: pip install 'internvl[demo]'"
+        ) from error

@@ -1,0 +1,293 @@
+"""What happens in the demo: ask, edit, ask again, stop; as updates of what the page shows. No Gradio here.
+
+`page` draws the updates. Everything in a request comes from a browser and is checked: the conversation, the settings,
+the uploads.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any
+
+from PIL import Image
+
+from internvl.demo.answering import OpenAnswers
+from internvl.demo.boxes import draw_regions, read_regions
+from internvl.demo.conversation import Conversation, Cost, Turn, read_conversation
+from internvl.demo.export import describe_answer
+from internvl.demo.models import ModelShelf
+from internvl.demo.pictures import PictureStore
+from internvl.demo.seen import MAX_SHOWN, TileFolder, save_tiles, show_tiles
+from internvl.demo.settings import AskSettings
+from internvl.demo.strings import Strings
+from internvl.errors import InternVLError, RequestError
+from internvl.types import Response
+
+logger = logging.getLogger(__name__)
+
+#: Pictures in one question.
+MAX_PICTURES_ASKED = 16
+#: A page that is drawn more often than this only costs.
+_SECONDS_BETWEEN_DRAWINGS = 0.06
+
+#: Markdown that is code: there nothing is to be changed.
+_CODE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]*`)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What the message box holds."""
+
+    text: str = ""
+    files: tuple[str, ...] = ()
+    """Uploads."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Update:
+    """How the page is to look from now on; None leaves a part as it is."""
+
+    conversation: Conversation
+    answering: bool
+    """Show a stop button instead of a send button."""
+    draft: Draft | None = None
+    seen: str | None = None
+    """HTML of the tiles."""
+    problem: str | None = None
+    """A message to show."""
+
+    @property
+    def cost(self) -> Cost | None:
+        """Of the last answer."""
+        turns = self.conversation.turns
+        return turns[-1].cost if turns else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asker:
+    """Who asks, and in which language the page speaks to them."""
+
+    window: str
+    strings: Strings = field(default_factory=Strings)
+
+
+class Chat:
+    """The demo's conversations over the models of a shelf. Any thread may call it."""
+
+    def __init__(self, models: ModelShelf, store: PictureStore) -> None:
+        self.models = models
+        self.store = store
+        self.answers = OpenAnswers()
+        self._tiles = TileFolder(store.shown_dir)
+
+    # -- what people do
+
+    def ask(self, asker: Asker, kept: Any, draft: Draft, settings: AskSettings) -> Iterator[Update]:
+        """Answer a new question: `draft` at the end of the conversation that the browser kept."""
+        before = self.restore(asker, kept).conversation
+        if not draft.text.strip() and not draft.files:
+            yield Update(conversation=before, answering=False, problem=asker.strings("ask_something"))
+            return
+        try:
+            if len(draft.files) > MAX_PICTURES_ASKED:
+                raise RequestError(
+                    f"{len(draft.files)} pictures in one question; the limit is {MAX_PICTURES_ASKED}"
+                )
+            pictures = tuple(self.store.add(path) for path in draft.files)
+            asked = before.asked(draft.text.strip(), pictures)
+        except InternVLError as error:
+            yield Update(conversation=before, answering=False, draft=draft, problem=str(error))
+            return
+        yield Update(conversation=asked, answering=True, draft=Draft())
+        yield from self._answer(asker, before, asked, settings, draft)
+
+    def ask_again(
+        self, asker: Asker, kept: Any, index: int, settings: AskSettings, text: str | None = None
+    ) -> Iterator[Update]:
+        """Answer the question at `index`, or the one before it, anew, and let go what followed it; `text` replaces its
+        words."""
+        old = self.restore(asker, kept).conversation
+        try:
+            before, question = old.before(index)
+            asked = before.asked(question.text if text is None else text.strip(), question.pictures)
+        except InternVLError as error:
+            yield Update(conversation=old, answering=False, problem=str(error))
+            return
+        yield Update(conversation=asked, answering=True)
+        yield from self._answer(asker, old, asked, settings, None)
+
+    def stop(self, asker: Asker) -> None:
+        """End the answers that a window waits for."""
+        self.answers.stop(asker.window)
+
+    def restore(self, asker: Asker, kept: Any) -> Update:
+        """Return what the browser kept, or a new conversation where that cannot be read."""
+        try:
+            return Update(conversation=read_conversation(kept), answering=False)
+        except RequestError as error:
+            logger.info("a kept conversation was refused: %s", error)
+            problem = asker.strings("kept_unreadable")
+            return Update(conversation=Conversation(), answering=False, problem=problem)
+
+    # -- what they see
+
+    def drawn(
+        self, conversation: Conversation, strings: Strings, *, complete: bool = True
+    ) -> list[dict[str, Any]]:
+        """Return the conversation as messages for a chat window: {"role", "content": [text or {"path", "alt_text"}]}.
+
+        Args:
+            conversation: What to show.
+            strings: Of the reader's language.
+            complete: The last answer is whole: draw its boxes and say what it cost.
+        """
+        messages: list[dict[str, Any]] = []
+        number, asked = 0, ()
+        for place, turn in enumerate(conversation.turns):
+            if turn.role == "user":
+                content: list[Any] = []
+                for picture in turn.pictures:
+                    number += 1
+                    content.append(self._shown_picture(picture, strings("picture", number=number), strings))
+                asked = turn.pictures or asked
+                content += [turn.text] if turn.text else []
+            else:
+                whole = complete or place < len(conversation.turns) - 1
+                content = self._shown_answer(turn, asked, strings, whole)
+            messages.append({"role": turn.role, "content": content})
+        return messages
+
+    def _shown_picture(self, picture: str, name: str, strings: Strings) -> Any:
+        path = self.store.shown(picture)
+        if path is None:
+            return f"*{name}: {strings('picture_gone')}*"
+        return {"path": str(path), "alt_text": name}
+
+    def _shown_answer(self, turn: Turn, pictures: Sequence[str], strings: Strings, whole: bool) -> list[Any]:
+        grounded = read_regions(turn.text, len(pictures))
+        content: list[Any] = [plain_markdown(grounded.text)]
+        if not whole:
+            return content
+        for place, picture in enumerate(pictures):
+            regions = [region for region in grounded.regions if region.picture == place]
+            if regions and self.store.shown(picture) is not None:
+                boxes = [(region.number, region.box_xyxy_norm1000) for region in regions]
+
+                def draw(picture: str = picture, regions: Any = regions) -> Image.Image:
+                    return draw_regions(self.store.open(picture), regions)
+
+                path = self.store.derived(f"boxes {picture} {boxes}", draw)
+                content.append({"path": str(path), "alt_text": strings("marked")})
+        if description := describe_answer(turn, strings):
+            content.append(f'<small class="cost">{description}</small>')
+        return content
+
+    # -- answering
+
+    def _answer(
+        self,
+        asker: Asker,
+        before: Conversation,
+        asked: Conversation,
+        settings: AskSettings,
+        draft: Draft | None,
+    ) -> Iterator[Update]:
+        """Yield updates until the answer is complete; on failure go back to `before` and `draft`."""
+        try:
+            yield from self._stream(asker, before, asked, settings, draft)
+        except InternVLError as error:
+            yield Update(conversation=before, answering=False, draft=draft, problem=str(error))
+        except Exception:
+            logger.exception("an answer failed")
+            problem = asker.strings("failed_inside")
+            yield Update(conversation=before, answering=False, draft=draft, problem=problem)
+
+    def _stream(
+        self,
+        asker: Asker,
+        before: Conversation,
+        asked: Conversation,
+        settings: AskSettings,
+        draft: Draft | None,
+    ) -> Iterator[Update]:
+        images: dict[str, Image.Image] = {}
+
+        def open_picture(picture: str) -> Image.Image:
+            if picture not in images:
+                images[picture] = self.store.open(picture)
+            return images[picture]
+
+        stream = self.answers.stream(
+            asker.window,
+            lambda: self.models.get(settings.model).engine,
+            lambda: asked.messages(open_picture, system=settings.system_message, max_tiles=settings.tiles),
+            settings.gen_config(),
+        )
+        seen: str | None = None
+        drawn_at = 0.0
+        whole = Response()
+        with closing(stream):
+            for whole in stream:
+                if whole.finish_reason is not None:
+                    break
+                if seen is None and whole.usage.media:
+                    seen = self._seen(asker, asked, images, whole, settings)
+                    yield Update(conversation=_with(asked, whole, settings), answering=True, seen=seen)
+                elif time.monotonic() - drawn_at > _SECONDS_BETWEEN_DRAWINGS:
+                    yield Update(conversation=_with(asked, whole, settings), answering=True)
+                drawn_at = time.monotonic()
+        if whole.finish_reason == "abort" and not whole.text:
+            # stopped before a word came: as if it had not been asked
+            yield Update(conversation=before, answering=False, draft=draft)
+            return
+        if seen is None:
+            seen = self._seen(asker, asked, images, whole, settings)
+        yield Update(conversation=_with(asked, whole, settings), answering=False, seen=seen)
+
+    def _seen(
+        self,
+        asker: Asker,
+        asked: Conversation,
+        images: dict[str, Image.Image],
+        whole: Response,
+        settings: AskSettings,
+    ) -> str:
+        """Return the tiles of the prompt's last pictures as HTML."""
+        image_size = self.models.get(settings.model).engine.processor.config.image_size
+        folder = self._tiles.new_view(asker.window)
+        media = [usage for usage in whole.usage.media if usage.index < len(asked.pictures)]
+        urls: dict[int, list[str]] = {}
+        for usage in media[-MAX_SHOWN:]:
+            paths = save_tiles(images[asked.pictures[usage.index]], usage, image_size, folder)
+            urls[usage.index] = [f"gradio_api/file={path}" for path in paths]
+        return show_tiles(media, urls, image_size, asker.strings)
+
+
+def plain_markdown(text: str) -> str:
+    """Return an answer as Markdown in which tags are letters and pictures are links.
+
+    What a model says is not to be trusted with a page: no HTML, and no address that a browser opens by itself.
+
+    >>> plain_markdown("<b> ![x](http://y)")
+    '&lt;b> !\\\\[x](http://y)'
+    """
+    parts = _CODE.split(text)
+    parts[::2] = [part.replace("<", "&lt;").replace("![", "!\\[") for part in parts[::2]]
+    return "".join(parts)
+
+
+def _with(asked: Conversation, whole: Response, settings: AskSettings) -> Conversation:
+    return asked.answered(
+        Turn(
+            role="assistant",
+            text=whole.text,
+            finish_reason=whole.finish_reason,
+            model=settings.model,
+            cost=None if whole.finish_reason is None else Cost.of(whole.usage),
+        )
+    )
