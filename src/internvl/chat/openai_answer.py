@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from internvl.preprocess.processor import Processor
@@ -41,17 +41,18 @@ def chat_completion(
         "choices": [
             {
                 "index": answer.choice,
-                "message": _message(answer),
-                "logprobs": _logprobs(answer, stops, processor),
+                "message": message_of(answer),
+                "logprobs": logprobs_of(answer, stops, processor),
                 "finish_reason": answer.finish_reason,
             }
             for answer in answers
         ],
-        "usage": _usage(answers),
+        "usage": usage_of(answers),
     }
 
 
-def _message(answer: Response) -> dict[str, Any]:
+def message_of(answer: Response) -> dict[str, Any]:
+    """Return an answer as a message."""
     content = None if answer.tool_calls and not answer.text else answer.text
     message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": None}
     if answer.reasoning_content is not None:
@@ -66,8 +67,8 @@ def _call(call: ToolCall) -> dict[str, Any]:
     return {"id": call.id, "type": "function", "function": function}
 
 
-def _usage(answers: Sequence[Response]) -> dict[str, Any]:
-    """What the n answers to one prompt cost together."""
+def usage_of(answers: Sequence[Response]) -> dict[str, Any]:
+    """Return what the n answers to one prompt cost together."""
     prompt = answers[0].usage
     completion = sum(answer.usage.completion_tokens for answer in answers)
     details = {
@@ -79,12 +80,12 @@ def _usage(answers: Sequence[Response]) -> dict[str, Any]:
         "completion_tokens": completion,
         "total_tokens": prompt.prompt_tokens + completion,
         "prompt_tokens_details": details,
-        "media": [_media(item) for item in prompt.media],
+        "media": [media_of(item) for item in prompt.media],
     }
 
 
-def _media(item: MediaUsage) -> dict[str, Any]:
-    """What one picture or frame cost."""
+def media_of(item: MediaUsage) -> dict[str, Any]:
+    """Return what one picture or frame cost."""
     facts: dict[str, Any] = {
         "kind": item.kind,
         "width": item.width,
@@ -99,8 +100,9 @@ def _media(item: MediaUsage) -> dict[str, Any]:
     return facts
 
 
-def _logprobs(answer: Response, stops: set[int], processor: Processor) -> dict[str, Any] | None:
-    """Log-probabilities without the token that ended the answer, which is no part of its text."""
+def logprobs_of(answer: Response, stops: Collection[int], processor: Processor) -> dict[str, Any] | None:
+    """Return log-probabilities of an answer or a delta, without the token that ended it (one of `stops`): it is no
+    part of the text."""
     tokens = answer.logprobs
     if tokens is None:
         return None

@@ -9,14 +9,12 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response as HttpResponse
 
+from internvl.chat.openai_answer import FINGERPRINT
 from internvl.server.body import JsonRoute
 from internvl.server.caller import Caller, CallerDep
 from internvl.server.conversation import Conversing, read_conversation
 from internvl.server.openapi import ERRORS, streamed
 from internvl.server.schemas.chat import (
-    AnswerCall,
-    AnswerMessage,
-    ChatChoice,
     ChatChunk,
     ChatCompletion,
     ChatRequest,
@@ -26,7 +24,7 @@ from internvl.server.schemas.chat import (
     DeltaCall,
     FunctionCall,
 )
-from internvl.server.service import FINGERPRINT, Service, ServiceDep, new_id, request_id_of
+from internvl.server.service import Service, ServiceDep, new_id, request_id_of
 from internvl.server.sse import DONE, EventStream, event, unless_gone
 from internvl.server.texts import LogprobTexts, reason_of, usage_of
 from internvl.types import Response, ToolCall
@@ -57,42 +55,16 @@ def read(body: ChatRequest, service: Service) -> Conversing:
     return read_conversation(body.model_dump(exclude_unset=True, by_alias=True), service)
 
 
-async def complete(talk: Conversing, service: Service, caller: Caller) -> ChatCompletion:
-    """Return the whole answer."""
+async def complete(talk: Conversing, service: Service, caller: Caller) -> dict[str, Any]:
+    """Return the whole answer, a `ChatCompletion`."""
     answers = await talk.answer(service, caller)
-    logprobs = LogprobTexts(service.engine, talk.gen_config.stop_token_ids)
-    return ChatCompletion(
-        **_head(service, "chat.completion"),
-        choices=[
-            ChatChoice(
-                index=answer.choice,
-                message=message_of(answer),
-                logprobs=logprobs.of(answer),
-                finish_reason=reason_of(answer),
-            )
-            for answer in answers
-        ],
-        usage=usage_of(answers),
-    )
-
-
-def message_of(answer: Response) -> AnswerMessage:
-    """Return an answer as a message."""
-    more: dict[str, Any] = {}
-    if answer.reasoning_content is not None:
-        more["reasoning_content"] = answer.reasoning_content
-    if answer.tool_calls:
-        more["tool_calls"] = [
-            AnswerCall(id=call.id, type="function", function=_function(call)) for call in answer.tool_calls
-        ]
-    content = None if answer.tool_calls and not answer.text else answer.text
-    return AnswerMessage(role="assistant", content=content, refusal=None, **more)
+    return talk.task.completion(answers, service.model_name)
 
 
 async def chunks(talk: Conversing, deltas: AsyncIterator[Response], service: Service) -> AsyncIterator[bytes]:
     """Yield the events of a streamed answer."""
     head = _head(service, "chat.completion.chunk")
-    logprobs = LogprobTexts(service.engine, talk.gen_config.stop_token_ids)
+    logprobs = LogprobTexts(service.processor, talk.gen_config.stop_token_ids)
     last: dict[int, Response] = {}
     num_calls: dict[int, int] = {}
 
@@ -111,7 +83,7 @@ async def chunks(talk: Conversing, deltas: AsyncIterator[Response], service: Ser
         if delta.finish_reason is not None:
             yield chunk([_piece(delta.choice, Delta(), finish_reason=reason_of(delta))])
     if talk.body.include_usage:
-        yield chunk([], usage_of(last[choice] for choice in sorted(last)))
+        yield chunk([], usage_of([last[choice] for choice in sorted(last)]))
     yield DONE
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from fastapi import APIRouter, Request
 
+from internvl.chat.openai_answer import FINGERPRINT
 from internvl.chat.openai_body import BodyError
 from internvl.server.answering import Running
 from internvl.server.body import JsonRoute
@@ -24,7 +25,7 @@ from internvl.server.schemas.completions import (
     CompletionLogprobs,
     CompletionRequest,
 )
-from internvl.server.service import FINGERPRINT, Service, ServiceDep, new_id
+from internvl.server.service import Service, ServiceDep, new_id
 from internvl.server.sse import DONE, event, unless_gone
 from internvl.server.texts import LogprobTexts, reason_of, usage_of
 from internvl.types import ModelInputs, Response
@@ -47,16 +48,7 @@ async def create_completion(
     body: CompletionRequest, request: Request, service: ServiceDep, caller: CallerDep
 ) -> Any:
     """Go on from finished prompts, without a template and without pictures."""
-    service.check_model(body.model)
-    asked = _read(body, service)
-    prompts = (
-        [body.prompt] if isinstance(body.prompt, str) or isinstance(body.prompt[0], int) else body.prompt
-    )
-    if len(prompts) * asked.gen_config.n > _MAX_ANSWERS:
-        raise BodyError(
-            f"{len(prompts)} prompts with n={asked.gen_config.n} are more than {_MAX_ANSWERS} answers", "n"
-        )
-    inputs = [_inputs(prompt, f"prompt[{n}]", service) for n, prompt in enumerate(prompts)]
+    asked, inputs = _read(body, service)
     if not asked.body.stream:
         return await unless_gone(request, _complete(inputs, asked, service, caller))
     held = AsyncExitStack()
@@ -64,13 +56,27 @@ async def create_completion(
     return stream(_pieces(runnings, asked, service), held, request, service)
 
 
-def _read(body: CompletionRequest, service: Service) -> Conversing:
-    """Return how to answer; the fields mean what they mean in a chat."""
+async def complete(body: CompletionRequest, service: Service, caller: Caller) -> Completion:
+    """Return whole answers."""
+    asked, inputs = _read(body, service)
+    return await _complete(inputs, asked, service, caller)
+
+
+def _read(body: CompletionRequest, service: Service) -> tuple[Conversing, list[ModelInputs]]:
+    """Return how to answer, where the fields mean what they mean in a chat, and the prompts."""
+    service.check_model(body.model)
     fields = body.model_dump(exclude_unset=True)
     shared = {name: value for name, value in fields.items() if name not in _OWN}
     if body.logprobs is not None:
         shared |= {"logprobs": True, "top_logprobs": body.logprobs}
-    return read_conversation({**shared, "messages": [{"role": "user", "content": ""}]}, service)
+    asked = read_conversation({**shared, "messages": [{"role": "user", "content": ""}]}, service)
+    given: Any = body.prompt
+    prompts = [given] if isinstance(given, str) or isinstance(given[0], int) else given
+    if len(prompts) * asked.gen_config.n > _MAX_ANSWERS:
+        raise BodyError(
+            f"{len(prompts)} prompts with n={asked.gen_config.n} are more than {_MAX_ANSWERS} answers", "n"
+        )
+    return asked, [_inputs(prompt, f"prompt[{n}]", service) for n, prompt in enumerate(prompts)]
 
 
 def _inputs(prompt: str | list[int], where: str, service: Service) -> ModelInputs:
@@ -115,7 +121,7 @@ async def _complete(
             answers[index] = answers[index].extend(delta) if index in answers else delta
     finally:
         await held.aclose()
-    logprobs = LogprobTexts(service.engine, asked.gen_config.stop_token_ids)
+    logprobs = LogprobTexts(service.processor, asked.gen_config.stop_token_ids)
     choices = [
         CompletionChoice(
             index=index,
@@ -130,7 +136,7 @@ async def _complete(
 
 async def _pieces(runnings: Sequence[Running], asked: Conversing, service: Service) -> AsyncIterator[bytes]:
     head = _head(service)
-    logprobs = LogprobTexts(service.engine, asked.gen_config.stop_token_ids)
+    logprobs = LogprobTexts(service.processor, asked.gen_config.stop_token_ids)
     last: dict[int, Response] = {}
     offsets: dict[int, int] = {}
 

@@ -1,6 +1,6 @@
 """A conversation as a request asks for it, and its way through the engine. Chat and responses share it.
 
-What the fields mean is `chat.openai_body`'s and `chat.options`' to say; here is what the server adds: its
+What the fields mean is said below `chat.openai_chat`, for batch jobs too; here is what the server adds: its
 longest answer, and the place where prompts may be logged.
 """
 
@@ -11,10 +11,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
-from internvl.chat.openai_body import BodyError, ChatBody, read_chat_body
-from internvl.chat.options import ChatOptions, read_chat_options
-from internvl.chat.reasoning import THINKING_DEFAULTS
-from internvl.preprocess.processor import Processor
+from internvl.chat.openai_body import BodyError, ChatBody
+from internvl.chat.openai_chat import ChatTask, read_chat_task
 from internvl.server.answering import Running
 from internvl.server.caller import Caller
 from internvl.server.service import Service
@@ -24,25 +22,30 @@ logger = logging.getLogger(__name__)
 
 #: Nearer to 0, dividing by a temperature overflows; the likeliest token wins there anyway.
 _GREEDY_TEMPERATURE = 0.01
-_SAMPLING = ("temperature", "top_p", "top_k", "min_p", "seed")
-_NO_EFFORT = ("none", "minimal")
 
 
 @dataclass(frozen=True, slots=True)
 class Conversing:
     """A checked request for answers to a conversation."""
 
-    body: ChatBody
-    options: ChatOptions
-    gen_config: GenerationConfig
-    processor: Processor
+    task: ChatTask
+
+    @property
+    def body(self) -> ChatBody:
+        """What was asked for."""
+        return self.task.body
+
+    @property
+    def gen_config(self) -> GenerationConfig:
+        """How to answer."""
+        return self.task.gen_config
 
     async def start(self, service: Service, caller: Caller) -> Running:
         """Hand the conversation to the engine."""
         if service.config.log_prompts:
             logger.info("prompt: %s", self.body.messages)
         return await service.answering.start(
-            self.options.conversation(self.body.messages),
+            self.task.options.conversation(self.body.messages),
             self.gen_config,
             fit_answer=self.body.fit_answer,
             caller=caller,
@@ -50,9 +53,10 @@ class Conversing:
 
     async def deltas(self, running: Running) -> AsyncIterator[Response]:
         """Yield the deltas, thoughts and calls apart from the text."""
-        readers = [self.options.reader(self.processor) for _ in range(self.gen_config.n)]
+        options, processor = self.task.options, self.task.engine.processor
+        readers = [options.reader(processor) for _ in range(self.gen_config.n)]
         async for delta in running:
-            yield delta if self.options.plain else readers[delta.choice].read(delta)
+            yield delta if options.plain else readers[delta.choice].read(delta)
 
     async def answer(self, service: Service, caller: Caller) -> list[Response]:
         """Return the n complete answers."""
@@ -72,28 +76,17 @@ def read_conversation(fields: dict[str, Any], service: Service) -> Conversing:
     Raises RequestError or ConfigError for what does not go together, or is more than the server allows.
     """
     longest = service.config.max_answer_tokens
-    body = read_chat_body(
-        {**fields, "temperature": _temperature(fields.get("temperature"))}, default_max_tokens=longest
+    task = read_chat_task(
+        {**fields, "temperature": _temperature(fields.get("temperature"))},
+        service.engine,
+        default_max_tokens=longest,
     )
-    gen_config = body.gen_config
-    if not body.fit_answer and longest is not None and gen_config.max_new_tokens > longest:
+    asked = task.gen_config.max_new_tokens
+    if not task.body.fit_answer and longest is not None and asked > longest:
         raise BodyError(
-            f"max_tokens is {gen_config.max_new_tokens}; this server answers with at most {longest} tokens",
-            "max_tokens",
+            f"max_tokens is {asked}; this server answers with at most {longest} tokens", "max_tokens"
         )
-    thinking = body.thinking
-    if thinking is None and body.reasoning_effort is not None:
-        thinking = body.reasoning_effort not in _NO_EFFORT
-    options = read_chat_options(
-        tools=body.tools or None,
-        tool_choice=body.tool_choice,
-        parallel_tool_calls=body.parallel_tool_calls,
-        enable_thinking=thinking,
-    )
-    if thinking and not any(fields.get(name) is not None for name in _SAMPLING):
-        sampling = {name: THINKING_DEFAULTS[name] for name in ("do_sample", "temperature")}
-        gen_config = gen_config.replace(**sampling)  # greedy thoughts tend to go in circles
-    return Conversing(body, options, options.gen_config(gen_config, service.processor), service.processor)
+    return Conversing(task)
 
 
 def _temperature(asked: float | None) -> float | None:

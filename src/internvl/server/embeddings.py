@@ -34,11 +34,12 @@ async def create_embeddings(
     The models were trained to answer, not to compare: features of one kind with one pooling can be compared
     with each other, a text's with a picture's only roughly.
     """
+    return await unless_gone(request, complete(body, service, caller))
+
+
+async def complete(body: EmbeddingRequest, service: Service, caller: Caller) -> EmbeddingList:
+    """Return the features of all inputs, one after the other."""
     service.check_model(body.model)
-    return await unless_gone(request, _embed(body, service, caller))
-
-
-async def _embed(body: EmbeddingRequest, service: Service, caller: Caller) -> EmbeddingList:
     given: Any = body.input
     one = not isinstance(given, list) or isinstance(given[0], int)
     data, num_tokens, num_tiles = [], 0, 0

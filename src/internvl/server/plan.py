@@ -31,7 +31,7 @@ async def plan(body: PlanRequest, request: Request, service: ServiceDep, caller:
     fields = body.model_dump(exclude_unset=True, by_alias=True)
     talk = read_conversation({"model": service.model_name, **fields}, service)
     counted = await unless_gone(
-        request, service.answering.count(talk.options.conversation(talk.body.messages), caller)
+        request, service.answering.count(talk.task.options.conversation(talk.body.messages), caller)
     )
     room = max(0, service.engine.session_len - counted.prompt_tokens)
     answer = (

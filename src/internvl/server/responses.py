@@ -8,9 +8,9 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from internvl.server.body import JsonRoute
-from internvl.server.caller import CallerDep
+from internvl.server.caller import Caller, CallerDep
 from internvl.server.chat import stream
-from internvl.server.conversation import read_conversation
+from internvl.server.conversation import Conversing, read_conversation
 from internvl.server.errors import answer_for
 from internvl.server.openapi import ERRORS, streamed
 from internvl.server.response_builder import ResponseBuilder, numbered
@@ -40,24 +40,29 @@ async def create_response(
     body: ResponseRequest, request: Request, service: ServiceDep, caller: CallerDep
 ) -> Any:
     """Answer a conversation. Responses are not kept: send the conversation so far as `input`."""
+    if not body.stream:
+        return await unless_gone(request, complete(body, service, caller))
+    talk, builder = _read(body, service)
+    running = await unless_gone(request, talk.start(service, caller))
+    told = _events(talk.deltas(running), builder, _frame(body, service), service, request_id_of(request))
+    return stream(told, running, request, service)
+
+
+async def complete(body: ResponseRequest, service: Service, caller: Caller) -> ResponseObject:
+    """Return the whole response."""
+    talk, builder = _read(body, service)
+    frame = _frame(body, service)
+    async with await talk.start(service, caller) as running:
+        async for delta in talk.deltas(running):
+            for _ in builder.push(delta):
+                pass
+    return _finished(frame, builder, delta, service)
+
+
+def _read(body: ResponseRequest, service: Service) -> tuple[Conversing, ResponseBuilder]:
     service.check_model(body.model)
     talk = read_conversation(chat_fields(body), service)
-    frame = _frame(body, service)
-    logprobs = LogprobTexts(service.engine, talk.gen_config.stop_token_ids)
-    builder = ResponseBuilder(logprobs)
-    if body.stream:
-        running = await unless_gone(request, talk.start(service, caller))
-        told = _events(talk.deltas(running), builder, frame, service, request_id_of(request))
-        return stream(told, running, request, service)
-
-    async def work() -> ResponseObject:
-        async with await talk.start(service, caller) as running:
-            async for delta in talk.deltas(running):
-                for _ in builder.push(delta):
-                    pass
-        return _finished(frame, builder, delta, service)
-
-    return await unless_gone(request, work())
+    return talk, ResponseBuilder(LogprobTexts(service.processor, talk.gen_config.stop_token_ids))
 
 
 async def _events(

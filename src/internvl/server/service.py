@@ -21,9 +21,6 @@ from internvl.server.features import Features
 from internvl.server.limits import Gate
 from internvl.server.media import MediaReader, address_policy, media_limits
 from internvl.server.metrics import Metrics
-from internvl.version import __version__
-
-FINGERPRINT = f"internvl-{__version__}"
 
 
 class NoFiles:

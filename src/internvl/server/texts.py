@@ -1,58 +1,25 @@
-"""What the engine answers -> the parts that OpenAI's answers share: usage, log-probabilities, reasons."""
+"""What the engine answers -> the models of OpenAI's answers. `chat.openai_answer` knows the forms."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import cast
 
-from internvl.engine.engine import Engine
-from internvl.server.schemas.chat import (
-    ChatUsage,
-    ChoiceLogprobs,
-    FinishReason,
-    PictureUsage,
-    PromptTokensDetails,
-    TokenLogprob,
-    TopLogprob,
-)
+from internvl.chat.openai_answer import logprobs_of, media_of
+from internvl.chat.openai_answer import usage_of as usage_fields
+from internvl.preprocess.processor import Processor
+from internvl.server.schemas.chat import ChatUsage, ChoiceLogprobs, FinishReason, PictureUsage
 from internvl.types import MediaUsage, Response
-from internvl.types import TokenLogprob as EngineLogprob
-
-#: JSON has no infinity; OpenAI's number for "never".
-_NEVER = -9999.0
 
 
-def usage_of(answers: Iterable[Response]) -> ChatUsage:
+def usage_of(answers: Sequence[Response]) -> ChatUsage:
     """Return what the n answers to one prompt cost together."""
-    usages = [answer.usage for answer in answers]
-    first = usages[0]
-    completion = sum(usage.completion_tokens for usage in usages)
-    return ChatUsage(
-        prompt_tokens=first.prompt_tokens,
-        completion_tokens=completion,
-        total_tokens=first.prompt_tokens + completion,
-        prompt_tokens_details=PromptTokensDetails(
-            cached_tokens=first.cached_tokens,
-            image_tokens=sum(item.num_tokens for item in first.media),
-        ),
-        media=[media_usage(item) for item in first.media],
-    )
+    return ChatUsage.model_validate(usage_fields(answers))
 
 
 def media_usage(item: MediaUsage) -> PictureUsage:
-    """Return what one picture or frame cost, as it is told."""
-    names = ("video", "frame_index", "timestamp_s") if item.kind == "frame" else ()
-    return PictureUsage(
-        **{name: getattr(item, name) for name in names},
-        kind=item.kind,
-        width=item.width,
-        height=item.height,
-        tiles=item.num_tiles,
-        columns=item.grid.columns,
-        rows=item.grid.rows,
-        tokens=item.num_tokens,
-    )
+    """Return what one picture or frame cost."""
+    return PictureUsage.model_validate(media_of(item))
 
 
 def reason_of(answer: Response) -> FinishReason:
@@ -67,40 +34,12 @@ def reason_of(answer: Response) -> FinishReason:
 class LogprobTexts:
     """Token ids with log-probabilities -> texts and bytes."""
 
-    def __init__(self, engine: Engine, stop_token_ids: Sequence[int] = ()) -> None:
+    def __init__(self, processor: Processor, stop_token_ids: Sequence[int] = ()) -> None:
         """`stop_token_ids`: the request's own; these and the family's are no part of the text."""
-        self._tokenizer = engine.processor.tokenizer
-        self._stops = {*engine.processor.stop_token_ids, *stop_token_ids}
+        self._processor = processor
+        self._stops = {*processor.stop_token_ids, *stop_token_ids}
 
     def of(self, response: Response) -> ChoiceLogprobs | None:
         """Return an answer's (or a delta's) log-probabilities, without the token that ended it."""
-        logprobs = response.logprobs
-        if logprobs is None:
-            return None
-        if response.finish_reason == "stop" and logprobs and logprobs[-1].token_id in self._stops:
-            logprobs = logprobs[:-1]
-        return ChoiceLogprobs(content=[self._token(each) for each in logprobs], refusal=None)
-
-    def _token(self, chosen: EngineLogprob) -> TokenLogprob:
-        return TokenLogprob(
-            **self._candidate(chosen.token_id, chosen.logprob),
-            top_logprobs=[TopLogprob(**self._candidate(*pair)) for pair in chosen.top],
-        )
-
-    def _candidate(self, token_id: int, logprob: float) -> dict[str, Any]:
-        data = self._tokenizer.token_bytes(token_id)
-        if data is None:  # a control token
-            return {
-                "token": self._tokenizer.id_to_token(token_id),
-                "logprob": _finite(logprob),
-                "bytes": None,
-            }
-        return {
-            "token": data.decode(errors="replace"),
-            "logprob": _finite(logprob),
-            "bytes": list(data),
-        }
-
-
-def _finite(logprob: float) -> float:
-    return logprob if math.isfinite(logprob) else _NEVER
+        found = logprobs_of(response, self._stops, self._processor)
+        return None if found is None else ChoiceLogprobs.model_validate(found)
