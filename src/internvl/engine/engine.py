@@ -8,28 +8,23 @@ thread.
 
 from __future__ import annotations
 
-import itertools
 import queue
-import secrets
 import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Hashable, Sequence
 from dataclasses import replace
-from functools import partial
 from types import TracebackType
 from typing import Self
 
-from internvl.engine.answer import Answer, StopRules
 from internvl.engine.blocks import BlockManager
 from internvl.engine.config import EngineConfig, session_length
 from internvl.engine.context import check_context, room_for_answer
 from internvl.engine.encoder import tiles_per_call
-from internvl.engine.grammar import Constraint, Grammars
+from internvl.engine.generation_maker import GenerationMaker
 from internvl.engine.memory import plan_memory
-from internvl.engine.pictures import content_keys, place_pictures
-from internvl.engine.request import Generation, Request
+from internvl.engine.pictures import place_pictures
+from internvl.engine.request import Request
 from internvl.engine.runner import Runner
-from internvl.engine.sampler import Sampler
 from internvl.engine.scheduler import Scheduler
 from internvl.engine.stats import Counters, EngineStats
 from internvl.engine.worker import Worker
@@ -87,8 +82,7 @@ class Engine:
             max_open=self.num_rows + self.config.max_waiting_requests,
             max_tile_bytes=self.memory.tiles,
         )
-        self._request_numbers = itertools.count()
-        self._grammars = Grammars(processor.tokenizer)
+        self._maker = GenerationMaker(processor, self.config.seed)
         # The worker's thread does not know the engine, so an engine nobody holds is closed; so is one at
         # exit.
         self._close = weakref.finalize(self, self._worker.close)
@@ -144,7 +138,7 @@ class Engine:
             deltas=deltas or queue.SimpleQueue(),
             num_open=gen_config.n,
         )
-        self._worker.submit(request, self._generations(request))
+        self._worker.submit(request, self._maker.generations(request))
         return request
 
     def stream(self, request: Request) -> Generator[Response]:
@@ -192,9 +186,11 @@ class Engine:
         self,
         prompts: Sequence[Prompt],
         gen_config: GenerationConfig | Sequence[GenerationConfig] | None = None,
+        *,
+        fit_answer: bool = False,
     ) -> Generator[Response]:
         """Yield the deltas of all prompts as they come; `index` and `choice` say which answer each belongs
-        to.
+        to. `fit_answer` as in `submit`.
 
         Prompts are prepared a little ahead of what fits, not all at once: their tiles take memory. Where others
         leave no room now, prompts wait for it.
@@ -213,7 +209,9 @@ class Engine:
                     index, prompt, config = todo.popleft()
                     try:
                         prompt = prompt if isinstance(prompt, ModelInputs) else self.prepare(prompt)
-                        requests[index] = self.submit(prompt, config, index=index, deltas=deltas)
+                        requests[index] = self.submit(
+                            prompt, config, fit_answer=fit_answer, index=index, deltas=deltas
+                        )
                         num_open[index] = requests[index].gen_config.n
                         continue
                     except CapacityError:
@@ -289,85 +287,6 @@ class Engine:
             model_context=self.model.config.text.max_position,
         )
         return gen_config
-
-    def _generations(self, request: Request) -> list[Generation]:
-        gen_config, tokenizer = request.gen_config, self.processor.tokenizer
-        prompt_ids = request.inputs.input_ids.tolist()
-        keys = content_keys(prompt_ids, request.image_positions, request.pictures)
-        rules = self._stop_rules(gen_config)
-        skip = gen_config.skip_special_tokens
-        if skip is None:
-            skip = self.processor.skip_special_tokens
-        seed = self._seed(gen_config)
-        bad_sequences = self._bad_sequences(gen_config)
-        constraints = self._constraints(gen_config)
-        decode = tokenizer.decode if constraints[0] is None else self._grammars.decode
-        return [
-            Generation(
-                request=request,
-                choice=choice,
-                prompt_ids=prompt_ids,
-                prompt_keys=keys,
-                answer=Answer(
-                    gen_config,
-                    rules,
-                    decode=partial(decode, skip_special_tokens=skip),
-                    token_text=tokenizer.id_to_token,
-                    constraint=constraint,
-                ),
-                sampler=Sampler(
-                    gen_config, seed=seed + choice, bad_sequences=bad_sequences, constraint=constraint
-                ),
-            )
-            for choice, constraint in enumerate(constraints)
-        ]
-
-    def _constraints(self, gen_config: GenerationConfig) -> list[Constraint] | list[None]:
-        """One for each of the `n` answers, or as many times None where any answer will do."""
-        answer_format = gen_config.answer_format
-        if answer_format is None:
-            return [None] * gen_config.n
-        end_token_ids = () if gen_config.ignore_eos else self.processor.stop_token_ids
-        return [self._grammars.constraint(answer_format, end_token_ids) for _ in range(gen_config.n)]
-
-    def _stop_rules(self, gen_config: GenerationConfig) -> StopRules:
-        """The family's own stop tokens (unless `ignore_eos`) and the request's.
-
-        The family's are stop strings too: the reference splits the text at them however they were spelled.
-        And a stop word that is one special token is a stop token too, as it may never show in the text.
-        An answer with a format shows it whole: it is not trimmed, and only the request's own stop words end it.
-        """
-        formatted = gen_config.answer_format is not None
-        tokenizer = self.processor.tokenizer
-        strings = gen_config.stop_words
-        ids = {*gen_config.stop_token_ids}
-        for word in strings:
-            token_id = tokenizer.token_to_id(word)
-            if token_id is not None and token_id in tokenizer.special_token_ids:
-                ids.add(token_id)
-        if not gen_config.ignore_eos:
-            strings = strings if formatted else (*strings, *self.processor.template.stop_tokens)
-            ids.update(self.processor.stop_token_ids)
-        # chat() of the GitHub packages strips its answers; transformers' generate and decode do not.
-        trim = self.processor.config.layout == "github" and not formatted
-        return StopRules(stop_token_ids=frozenset(ids), stop_strings=strings, trim=trim)
-
-    def _bad_sequences(self, gen_config: GenerationConfig) -> list[list[int]]:
-        """The ids of each forbidden word, at the start of a text and behind a space."""
-        tokenizer = self.processor.tokenizer
-        sequences = []
-        for word in gen_config.bad_words:
-            token_id = tokenizer.token_to_id(word)
-            if token_id is not None:
-                sequences.append([token_id])
-            sequences += [tokenizer.encode(text, special=False) for text in (word, f" {word}")]
-        return sequences
-
-    def _seed(self, gen_config: GenerationConfig) -> int:
-        number = next(self._request_numbers)
-        if gen_config.random_seed is not None:
-            return gen_config.random_seed
-        return secrets.randbits(62) if self.config.seed is None else self.config.seed + number
 
 
 def _one_each(
