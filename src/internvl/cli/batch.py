@@ -68,7 +68,6 @@ def command(
     are answered with their error; the exit code is 1 if there are any.
     """
     from internvl.chat.batch import run_batch
-    from internvl.chat.batch_engine import EngineAsker
     from internvl.chat.batch_files import Answers, Requests
 
     # before the model: files that are wrong, or done, should not cost the wait
@@ -78,6 +77,8 @@ def command(
     if len(done.keys) == len(found.lines):
         print(f"all {len(found.lines)} requests are answered already, {done.failed} failed", file=sys.stderr)
         return EXIT_FAILED if done.failed else 0
+    from internvl.chat.batch_engine import EngineAsker
+
     options: dict[str, Any] = {
         "max_tiles": max_tiles,
         "session_len": session_len,
@@ -133,8 +134,7 @@ class _Display:
         if self._bar is None and sys.stderr.isatty():
             self._bar = self._new_bar(progress)
         if self._bar is not None:
-            failed = f", {progress.failed} failed" if progress.failed else ""
-            self._bar.update(self._task, completed=progress.done, failed=failed, rate=self._rate())
+            self._bar.update(self._task, completed=progress.done)
 
     def finish(self) -> None:
         """Take the bar away and say what was done."""
@@ -156,16 +156,27 @@ class _Display:
     def _rate(self) -> str:
         return f"{self._tokens / max(time.perf_counter() - self._started, 1e-6):.1f} tokens/s"
 
+    def _state(self) -> str:
+        failed = self._last.failed if self._last is not None else 0
+        return self._rate() + (f", {failed} failed" if failed else "")
+
     def _new_bar(self, progress: BatchProgress) -> Any:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TimeRemainingColumn
+        from rich.text import Text
 
-        columns = (MofNCompleteColumn(), BarColumn(), TextColumn("{task.fields[rate]}{task.fields[failed]}"))
-        bar = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
+        state = self._state
+
+        class State(ProgressColumn):
+            """Speed and failures, as they are when the bar is drawn."""
+
+            def render(self, task: Any) -> Text:
+                return Text(state())
+
+        columns = (MofNCompleteColumn(), BarColumn(), State(), TimeRemainingColumn())
+        bar = Progress(*columns, console=Console(stderr=True), transient=True)
         # what earlier runs answered took no time now, so it must not count for the time that is left
-        self._task = bar.add_task(
-            "answers", total=progress.total, completed=progress.done, rate="", failed=""
-        )
+        self._task = bar.add_task("answers", total=progress.total, completed=progress.done)
         bar.start()
         return bar
 
