@@ -309,7 +309,7 @@ class Pipeline:
             request = self.engine.submit(prompts[0], _one(configs), fit_answer=gen_config is None)
             deltas = self.engine.stream(request)
         else:
-            deltas = self.engine.stream_all(prompts, configs)
+            deltas = self.engine.stream_all(prompts, configs, fit_answer=gen_config is None)
         return deltas if options.plain else self._taken_apart(deltas, options)
 
     def _taken_apart(self, deltas: Generator[Response], options: ChatOptions) -> Iterator[Response]:

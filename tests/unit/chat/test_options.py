@@ -30,7 +30,7 @@ NOW = {
     "function": {"name": "now", "parameters": {"type": "object", "additionalProperties": False}},
 }
 QUESTION = [{"role": "user", "content": "How many?"}]
-SAMPLED = GenerationConfig(max_new_tokens=300, do_sample=True, temperature=2.0, top_k=0, random_seed=1)
+SAMPLED = GenerationConfig(max_new_tokens=150, do_sample=True, temperature=2.0, top_k=0, random_seed=1)
 
 
 @pytest.fixture(params=FAMILIES)
@@ -145,6 +145,17 @@ def test_thinking_has_its_own_defaults_where_nothing_was_said():
     assert read_chat_options(enable_thinking=False).gen_config(None, processor) == GenerationConfig()
 
 
+def test_the_defaults_of_thinking_fit_into_a_short_session():
+    processor = tiny_parts()[1]
+    length = len(processor(read_chat_options(enable_thinking=True).conversation(QUESTION)).input_ids)
+    with Pipeline(tiny_engine(session_len=length + 20)) as pipe:
+        for prompts in (QUESTION, ["How many?"]):
+            found = pipe(prompts, enable_thinking=True)
+            response = found[0] if isinstance(found, list) else found
+            assert response.error_message is None
+            assert response.usage.total_tokens <= length + 20
+
+
 def test_thoughts_come_apart_and_before_a_format(pipe):
     thought = "<think>\nHm.\n</think>\n\n"
     config = SAMPLED.replace(choice=[f"{thought}yes"])
@@ -155,7 +166,8 @@ def test_thoughts_come_apart_and_before_a_format(pipe):
     assert (with_thoughts.reasoning_content, with_thoughts.text) == ("Hm.", "yes")
     plain = pipe(QUESTION, config)
     assert (plain.reasoning_content, plain.text) == (None, f"{thought}yes")
-    formatted = pipe(QUESTION, SAMPLED.replace(choice=["yes", "no"]), enable_thinking=True)
+    short = SAMPLED.replace(choice=["yes", "no"], max_new_tokens=40)
+    formatted = pipe(QUESTION, short, enable_thinking=True)
     assert formatted.text in ("yes", "no") or formatted.finish_reason == "length"
 
 
