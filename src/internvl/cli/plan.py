@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+from PIL import Image
 from rich.console import Console
 
 from internvl.cli.known_model import KnownModel, find_model
 from internvl.cli.machine import inspect_machine
 from internvl.cli.output import amount, console, plain, print_json, print_table, table
 from internvl.cli.request_cost import Picture, RequestCost
+from internvl.cli.shown import ClipOptions, open_shown
 from internvl.config import memory
 from internvl.config.memory import Dtype
 from internvl.engine.config import EngineConfig, session_length
@@ -34,12 +36,19 @@ def command(
     ] = "nano",
     pictures: Annotated[
         list[str] | None,
-        typer.Argument(help="Picture files, or sizes: 1280x720, or 1280x720x16 for sixteen of them."),
+        typer.Argument(
+            help="Picture or video files, or sizes: 1280x720, or 1280x720x16 for sixteen of them."
+        ),
     ] = None,
     images: Annotated[
         list[str] | None, typer.Option("--images", "-i", help="The same; may be given several times.")
     ] = None,
-    frames: Annotated[int, typer.Option(help="Video frames, one tile each.", min=0)] = 0,
+    frames: Annotated[int, typer.Option(help="Video frames, one tile each, without a file.", min=0)] = 0,
+    num_frames: Annotated[
+        int | None, typer.Option(help="Frames of each video file. [default: 8]", min=1)
+    ] = None,
+    start: Annotated[float | None, typer.Option(help="Seconds at which clips begin.", min=0)] = None,
+    end: Annotated[float | None, typer.Option(help="Seconds at which clips end.", min=0)] = None,
     min_tiles: Annotated[
         int | None, typer.Option(help="Fewest tiles of a picture. [default: the model's]", min=1)
     ] = None,
@@ -70,14 +79,21 @@ def command(
     """Show what a request costs before it runs: tiles, tokens, memory.
 
     internvl plan InternVL2_5-8B --images photo.jpg --images 2480x3508 --session-len 16384
+
+    internvl plan InternVL3-2B clip.mp4 --num-frames 32
     """
     if Path(model).is_file() or _SIZE.fullmatch(model):  # `internvl plan photo.jpg`: for the default model
         model, pictures = "nano", [model, *(pictures or ())]
     known = find_model(model)
+    shown = _read_shown(
+        [*(images or ()), *(pictures or ())],
+        tile_policy,
+        ClipOptions(num_frames=num_frames, start=start, end=end),
+    )
     cost = RequestCost(
         model=known,
         machine=inspect_machine(),
-        pictures=(*_read_pictures([*(images or ()), *(pictures or ())], tile_policy), *_frames(frames)),
+        pictures=(*shown, *_frames("video frame", _FRAME_SIZE, frames)),
         limits=TileLimits(
             min_tiles=min_tiles,
             max_tiles=max_tiles,
@@ -101,7 +117,7 @@ def _default_session_len(model: KnownModel) -> int:
     return session_length(EngineConfig(), model.config.text)
 
 
-def _read_pictures(names: list[str], policy: TilePolicy) -> list[Picture]:
+def _read_shown(names: list[str], policy: TilePolicy, clip: ClipOptions) -> list[Picture]:
     read: list[Picture] = []
     for name in names:
         size = _SIZE.fullmatch(name)
@@ -109,25 +125,26 @@ def _read_pictures(names: list[str], policy: TilePolicy) -> list[Picture]:
             width, height, count = int(size[1]), int(size[2]), int(size[3] or 1)
             read += [Picture(name=f"{width}x{height}", width=width, height=height)] * count
         else:
-            read.append(_open_picture(name, policy))
+            read += _open(name, policy, clip)
     return read
 
 
-def _open_picture(name: str, policy: TilePolicy) -> Picture:
-    from internvl.media.image import open_image
-
+def _open(name: str, policy: TilePolicy, clip: ClipOptions) -> list[Picture]:
+    """Return a picture, or the frames of a video."""
     if not Path(name).exists() and "://" not in name:
         raise MediaError(
             f"{name}: neither a picture file nor a size. Sizes are WIDTHxHEIGHT in pixels, e.g. 1280x720"
         )
-    image = open_image(name)
-    dense = policy == "auto" and is_dense(image)
-    return Picture(name=name, width=image.width, height=image.height, is_dense=dense)
+    shown = open_shown(name, clip)
+    if isinstance(shown, Image.Image):
+        dense = policy == "auto" and is_dense(shown)
+        return [Picture(name=name, width=shown.width, height=shown.height, is_dense=dense)]
+    return _frames(name, (shown.width, shown.height), len(shown))
 
 
-def _frames(count: int) -> list[Picture]:
-    width, height = _FRAME_SIZE
-    return [Picture(name="video frame", width=width, height=height, is_frame=True)] * count
+def _frames(name: str, size: tuple[int, int], count: int) -> list[Picture]:
+    width, height = size
+    return [Picture(name=name, width=width, height=height, is_frame=True)] * count
 
 
 def _print(cost: RequestCost) -> None:

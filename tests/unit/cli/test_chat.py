@@ -7,12 +7,14 @@ import sys
 
 import pytest
 
+from internvl import load_video
 from internvl.chat.pipeline import pipeline
 from internvl.cli import main
 from internvl.cli.answers import printable
 from internvl.cli.chat import make_gen_config, read_words
 from internvl.cli.languages import LANGUAGES, instruction
 from internvl.types import GenerationConfig
+from tiny_clips import write_clip
 from tiny_engines import picture, write_tiny_checkpoint
 
 NO_SAMPLING = {"temperature": None, "top_p": None, "top_k": None, "min_p": None}
@@ -30,6 +32,11 @@ def photos(tmp_path_factory):
     for seed, path in enumerate(paths):
         picture(seed=seed).save(path)
     return [str(path) for path in paths]
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    return str(write_clip(tmp_path_factory.mktemp("my clips") / "c.mp4"))
 
 
 @pytest.fixture
@@ -91,6 +98,20 @@ def test_stats_name_tiles_tokens_and_seconds(chat, photos):
     _, _, err = chat(photos[0], "What is it?", "--stats", "--max-tiles", "2")
     assert "[1 picture, 3 tiles, 12 image tokens; prompt" in err
     assert "tokens/s]" in err
+
+
+def test_a_video_is_shown_by_its_frames(chat, answer, clip, photos):
+    code, out, _ = chat(clip, "What happens?")
+    assert (code, out) == (0, answer(("What happens?", clip)) + "\n")
+    _, out, err = chat(
+        clip, photos[0], "?", "--num-frames", "3", "--start", "1", "--end", "1.5", "--stats", "--json"
+    )
+    media = json.loads(out)["usage"]["media"]
+    assert [item["kind"] for item in media] == ["frame"] * 3 + ["image"]
+    assert [item["timestamp_s"] for item in media[:3]] == [round(n / 24, 3) for n in (26, 30, 34)]
+    assert "[1 picture, 3 frames of 1 video, " in err
+    code, _, err = chat(clip, "?", "--start", "9")
+    assert (code, len(err.splitlines())) == (1, 1)
 
 
 def test_system_and_language_change_the_question(chat, answer):
@@ -240,6 +261,18 @@ def test_pictures_come_by_command_by_path_or_from_the_command_line(chat, answer,
     assert converse(chat, f'/image "{photos[0]}"', "What is it?")[0] == f"{note}\n{expected}\n"
     code, out, _ = chat("-i", photos[0], "What is it?")
     assert (code, out) == (0, f"{note}\n{expected}\n")
+
+
+def test_a_video_is_announced_and_asked_about_over_several_turns(chat, clip, checkpoint):
+    out, _ = converse(chat, f'/image "{clip}"', "What happens?", "And then?", options=["--num-frames", "2"])
+    note, *answers = out.splitlines()
+    assert note == f"(video: {clip}, 64x48, 2.0 s: 2 of 48 frames from 0.5 to 1.5 s)"
+    config = GenerationConfig(max_new_tokens=6)
+    with pipeline(checkpoint) as pipe:
+        session = pipe.chat(("What happens?", load_video(clip, num_frames=2)), gen_config=config)
+        expected = session.response.text
+        expected += "\n" + pipe.chat("And then?", session, config).response.text
+    assert answers == expected.splitlines()
 
 
 def test_a_path_at_the_beginning_of_a_message_is_a_picture(chat, answer, tmp_path):

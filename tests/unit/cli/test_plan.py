@@ -10,6 +10,7 @@ from internvl.cli.machine import Gpu, Machine
 from internvl.cli.request_cost import Picture, picture_usage
 from internvl.config import memory, presets
 from internvl.preprocess.processor import Processor, TileLimits
+from tiny_clips import write_clip
 
 
 def a_machine(ram_gb=64, gpu_gb=0, free_gb=None):
@@ -122,6 +123,15 @@ def test_video_frames_are_one_tile_each(planned):
     result = planned("InternVL3-8B", "--frames", 16)
     assert [image["tiles"] for image in result["images"]] == [1] * 16
     assert result["images"][0]["kind"] == "frame"
+
+
+def test_a_video_file_costs_its_frames(planned, tmp_path):
+    path = write_clip(tmp_path / "a clip.mp4")
+    result = planned("InternVL3-8B", path, "--num-frames", 5)
+    assert [(image["kind"], image["tiles"], image["width"]) for image in result["images"]] == [
+        ("frame", 1, 64)
+    ] * 5
+    assert len(planned("InternVL3-8B", path)["images"]) == 8
 
 
 def test_without_thumbnail_there_is_one_tile_less(planned):
