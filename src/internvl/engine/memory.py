@@ -61,12 +61,15 @@ def plan_memory(
 ) -> MemoryPlan:
     """Divide the `free` bytes of the model's device (None: nobody says, so all is granted).
 
-    A session length that nobody asked for shrinks where memory is scarce.
+    A session length that nobody asked for shrinks to what memory, or `cache_max_tokens`, has room for.
     Raises CapacityError when not even one session fits; ConfigError when `cache_max_tokens` is below one.
     """
     weights = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
     on_cpu = model.device.type == "cpu"
-    per_block = kv_bytes_per_token(model.config.text, _dtype(model)) * config.block_size
+    text = model.config.text
+    per_block = kv_bytes_per_token(text, _dtype(model)) * config.block_size
+    # A running request keeps its pictures' features: at most one row for each token that has a key.
+    with_features = per_block + text.hidden_size * model.dtype.itemsize * config.block_size
     bounded = on_cpu and config.cache_max_tokens is None
     most_sessions = min(config.max_batch_size, CPU_SESSIONS) if bounded else config.max_batch_size
 
@@ -78,9 +81,11 @@ def plan_memory(
         if on_cpu:
             # Weights used where they lie in a mapped file count as available until they are read.
             aside += max(0, weights - private_bytes()) + _session_tiles(model.config, length)
-        return max(0, int(min(free * config.cache_max_entry_count, free - aside))) // per_block
+        return max(0, int(min(free * config.cache_max_entry_count, free - aside))) // with_features
 
     if config.session_len is None:
+        if config.cache_max_tokens is not None:
+            session_len = min(session_len, config.cache_max_tokens // config.block_size * config.block_size)
         wanted = session_len
         while session_len > LEAST_SESSION_LEN and fitting(session_len) * config.block_size < session_len:
             session_len = max(LEAST_SESSION_LEN, session_len // 2)
@@ -128,9 +133,7 @@ def _activations(config: EngineConfig, model: InternVLModel, session_len: int) -
     copies = kv_bytes_per_token(text, dtype) // text.num_layers * session_len
     copies = max(copies, 2 * size * most_together(model.device, text.num_kv_heads))
     logits = config.max_batch_size * text.vocab_size * 2 * size
-    # Features of a running request's pictures: at most its whole prompt.
-    features = session_len * text.hidden_size * size
-    return max(vision, prefill) + copies + logits + features
+    return max(vision, prefill) + copies + logits
 
 
 def _dtype(model: InternVLModel) -> Dtype:

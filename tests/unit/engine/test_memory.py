@@ -78,7 +78,8 @@ def asked(session_len, free, **options):
     )
 
 
-BLOCK = 16 * kv_bytes_per_token(tiny_text_config(), "float32")
+BLOCK = 16 * (kv_bytes_per_token(tiny_text_config(), "float32") + 4 * 32)
+"""Keys, values and features."""
 ASIDE = 10**8
 """More than the tiny model needs for anything but its cache."""
 
@@ -106,7 +107,8 @@ def test_a_session_that_was_asked_for_and_does_not_fit_is_refused():
     assert plan(None, max_batch_size=99).num_blocks == 8 * 63
     assert plan(None, max_batch_size=99, cache_max_tokens=10**6).num_blocks == 99 * 63
     with pytest.raises(ConfigError, match="cache_max_tokens 500 holds no conversation of session_len=1000"):
-        plan(None, cache_max_tokens=500)
+        asked(1000, None, cache_max_tokens=500)
+    assert plan(None, cache_max_tokens=500).session_len == 496
     assert plan(None, cache_max_tokens=1100).num_blocks == 68
 
 
