@@ -4,6 +4,7 @@ torch."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 
 from internvl.errors import ContextLengthError
 from internvl.types import MediaUsage
@@ -29,26 +30,47 @@ def check_context(
     num_image_tokens = sum(item.num_tokens for item in media)
     lines = [f"the request needs {needed} tokens, session_len is {session_len}:"]
     lines.append(f"  {num_prompt_tokens - num_image_tokens:>7}  text, roles and picture marks")
-    lines += [f"  {item.num_tokens:>7}  {describe(item)}" for item in media]
+    lines += [f"  {tokens:>7}  {what}" for tokens, what in _bill(media)]
     lines.append(f"  {max_new_tokens:>7}  answer (max_new_tokens)")
     lines.append("To make it fit: " + "; ".join(_ways_out(needed, media, session_len, model_context)) + ".")
     raise ContextLengthError("\n".join(lines))
 
 
+def _bill(media: Sequence[MediaUsage]) -> list[tuple[int, str]]:
+    """Return tokens and what they are for: a line for each picture, and for each video."""
+    lines = []
+    for video, group in groupby(media, key=lambda item: item.video):
+        items = list(group)
+        if video is None:
+            lines += [(item.num_tokens, describe(item)) for item in items]
+        else:
+            tokens = sum(item.num_tokens for item in items)
+            lines.append(
+                (tokens, f"video {video + 1}, {len(items)} frames, each {_size_and_tiles(items[0])}")
+            )
+    return lines
+
+
 def describe(item: MediaUsage) -> str:
     """Return one line about a picture: its number, size, tiles and tokens per tile."""
+    return f"{item.kind} {item.index + 1}, {_size_and_tiles(item)}"
+
+
+def _size_and_tiles(item: MediaUsage) -> str:
     thumbnail = " + overview" if item.thumbnail else ""
-    size = f"{item.width}x{item.height}"
     grid = f"{item.grid.columns}x{item.grid.rows} tiles{thumbnail}"
     per_tile = item.num_tokens // item.num_tiles
-    return f"{item.kind} {item.index + 1}, {size}: {grid} = {item.num_tiles} x {per_tile}"
+    return f"{item.width}x{item.height}: {grid} = {item.num_tiles} x {per_tile}"
 
 
 def _ways_out(needed: int, media: Sequence[MediaUsage], session_len: int, model_context: int) -> list[str]:
     ways = []
     if any(item.num_tiles > 1 for item in media):
         ways.append('fewer tiles per picture (EngineConfig.max_tiles, or "max_tiles" beside the picture)')
-    if len(media) > 1:
+    frames = [item for item in media if item.kind == "frame"]
+    if frames:
+        ways.append('fewer frames ("num_frames" beside the video)')
+    if len(media) - len(frames) > 1:
         ways.append("fewer pictures")
     ways.append("a smaller max_new_tokens")
     if session_len < model_context:
