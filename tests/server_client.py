@@ -115,6 +115,13 @@ class Connection:
         self._gone.set()
 
 
+def wait_until(condition, timeout_s=60):
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
+
+
 @contextlib.contextmanager
 def served(app):
     """A real server on a free loopback port; yields its address."""

@@ -168,6 +168,7 @@ class Answering:
                     fit_answer=fit_answer,
                     deltas=deltas,
                     user=caller.name,
+                    priority=caller.priority,
                 )
             )
             return Running(request, deltas, held, watch)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import anyio.to_thread
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -15,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from internvl.chat.pipeline import Pipeline
 from internvl.engine.engine import Engine
 from internvl.errors import InternVLError
-from internvl.server import chat, completions, embeddings, models, plan, responses
+from internvl.server import batches, chat, completions, embeddings, files, models, plan, responses
 from internvl.server.config import ServerConfig
 from internvl.server.errors import answer_for
 from internvl.server.guard import BodyGuard, CallerGuard
@@ -31,11 +32,14 @@ def create_app(engine: Engine | Pipeline, config: ServerConfig | None = None) ->
     The engine stays its owner's: the application's end does not close it.
     """
     service = Service(engine, config or ServerConfig())
+    service.runner = batches.make_runner(service)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        if service.batches.open():
+            service.runner.start()
         yield
-        service.close()
+        await anyio.to_thread.run_sync(service.close)
 
     app = FastAPI(
         title="internvl",
@@ -47,9 +51,11 @@ def create_app(engine: Engine | Pipeline, config: ServerConfig | None = None) ->
     )
     app.state.service = service
     for router in (
+        batches.router,
         chat.router,
         completions.router,
         embeddings.router,
+        files.router,
         models.router,
         plan.router,
         responses.router,

@@ -14,6 +14,8 @@ class Caller(NamedTuple):
     """The name of a key, or an address: limits, shares of the engine and log lines go by it."""
     owner: str
     """Whom files and batches belong to: the name of a key; "" without keys, where all share them."""
+    priority: int = 0
+    """Of the engine's; batches have a lower one."""
 
 
 NOBODY = Caller("", "")

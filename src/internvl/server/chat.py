@@ -13,6 +13,7 @@ from internvl.chat.openai_answer import FINGERPRINT
 from internvl.server.body import JsonRoute
 from internvl.server.caller import Caller, CallerDep
 from internvl.server.conversation import Conversing, read_conversation
+from internvl.server.ids import new_id
 from internvl.server.openapi import ERRORS, streamed
 from internvl.server.schemas.chat import (
     ChatChunk,
@@ -24,7 +25,7 @@ from internvl.server.schemas.chat import (
     DeltaCall,
     FunctionCall,
 )
-from internvl.server.service import Service, ServiceDep, new_id, request_id_of
+from internvl.server.service import Service, ServiceDep, request_id_of
 from internvl.server.sse import DONE, EventStream, event, unless_gone
 from internvl.server.texts import LogprobTexts, reason_of, usage_of
 from internvl.types import Response, ToolCall

@@ -17,6 +17,7 @@ from internvl.server.body import JsonRoute
 from internvl.server.caller import Caller, CallerDep
 from internvl.server.chat import stream
 from internvl.server.conversation import Conversing, read_conversation
+from internvl.server.ids import new_id
 from internvl.server.openapi import ERRORS, streamed
 from internvl.server.schemas.chat import ChatUsage, PromptTokensDetails
 from internvl.server.schemas.completions import (
@@ -25,7 +26,7 @@ from internvl.server.schemas.completions import (
     CompletionLogprobs,
     CompletionRequest,
 )
-from internvl.server.service import Service, ServiceDep, new_id
+from internvl.server.service import Service, ServiceDep
 from internvl.server.sse import DONE, event, unless_gone
 from internvl.server.texts import LogprobTexts, reason_of, usage_of
 from internvl.types import ModelInputs, Response

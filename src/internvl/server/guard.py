@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Whoever keeps the machine running may ask these without a key.
 _OPEN_PATHS = ("/health", "/ready")
+#: Of an upload, besides the file.
+_FORM_BYTES = 64 << 10
 
 
 class CallerGuard:
@@ -89,14 +91,15 @@ class BodyGuard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limit = self._config.max_body_bytes
+        is_upload = scope["path"] == "/v1/files"  # goes to the disk as it comes
+        limit = self._config.max_file_bytes + _FORM_BYTES if is_upload else self._config.max_body_bytes
         announced = Headers(scope=scope).get("content-length", "")
         if announced.isdecimal() and int(announced) > limit:
             raise _too_large(limit)
-        size, complete = 0, False
+        size, held, complete = 0, 0, False
 
         async def receive_counted() -> Message:
-            nonlocal size, complete
+            nonlocal size, held, complete
             if complete:
                 return await receive()  # the client's end, which may be long in coming
             try:
@@ -109,7 +112,8 @@ class BodyGuard:
             got = len(message.get("body", b""))
             complete = not message.get("more_body", False)
             size += got
-            self._held_bytes += got
+            held += 0 if is_upload else got
+            self._held_bytes += 0 if is_upload else got
             if size > limit:
                 raise _too_large(limit)
             if self._held_bytes > self._config.max_inflight_body_bytes:
@@ -119,7 +123,7 @@ class BodyGuard:
         try:
             await self._app(scope, receive_counted, send)
         finally:
-            self._held_bytes -= size
+            self._held_bytes -= held
 
 
 def _address(scope: Scope) -> str:

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from internvl.errors import MediaError, RequestError
 from internvl.media.kind import media_kind
@@ -21,21 +21,12 @@ from internvl.media.source import Blob, read_data_url, read_source
 from internvl.media.video import Video, load_video
 from internvl.server.config import ServerConfig
 from internvl.server.errors import Overloaded, TooLarge
+from internvl.server.file_store import PREFIX, FileStore
 from internvl.types import Message
-
-#: How ids of uploaded files begin.
-FILE_ID_PREFIX = "file-"
 
 _PART_KINDS = ("type", "image", "video")
 #: Options of a video that say which frames are seen.
 CLIP_OPTIONS = ("num_frames", "fps", "start", "end")
-
-
-class Files(Protocol):
-    """Where uploaded files are found."""
-
-    def read(self, file_id: str, owner: str, max_bytes: int) -> bytes:
-        """Return a file's bytes. Raises NotFound or MediaError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +151,7 @@ def fill(
 class MediaReader:
     """Reads what requests name; one for the server."""
 
-    def __init__(self, config: ServerConfig, files: Files) -> None:
+    def __init__(self, config: ServerConfig, files: FileStore) -> None:
         self._config = config
         self._files = files
         self._limits = media_limits(config)
@@ -216,7 +207,7 @@ class MediaReader:
     def _read_now(self, source: Source, owner: str) -> Read:
         """Read one source, in a thread."""
         address = source.address
-        is_file = address.startswith(FILE_ID_PREFIX)
+        is_file = address.startswith(PREFIX)
         if not is_file and address[:5].lower() != "data:" and "://" not in address:
             raise MediaError(
                 f"{source.where}: expected an http(s) address, a data: URL or the id of an uploaded file"

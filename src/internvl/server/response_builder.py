@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from internvl.server.ids import new_id
 from internvl.server.schemas.chat import TokenLogprob
 from internvl.server.schemas.response_output import (
     AnswerItem,
@@ -19,7 +20,6 @@ from internvl.server.schemas.response_output import (
     ThoughtItem,
     ThoughtText,
 )
-from internvl.server.service import new_id
 from internvl.server.texts import LogprobTexts
 from internvl.types import Response, ToolCall
 

@@ -12,6 +12,7 @@ from internvl.server.caller import Caller, CallerDep
 from internvl.server.chat import stream
 from internvl.server.conversation import Conversing, read_conversation
 from internvl.server.errors import answer_for
+from internvl.server.ids import new_id
 from internvl.server.openapi import ERRORS, streamed
 from internvl.server.response_builder import ResponseBuilder, numbered
 from internvl.server.response_input import chat_fields
@@ -23,7 +24,7 @@ from internvl.server.schemas.response_output import (
     ResponseUsage,
 )
 from internvl.server.schemas.responses import ResponseRequest
-from internvl.server.service import Service, ServiceDep, new_id, request_id_of
+from internvl.server.service import Service, ServiceDep, request_id_of
 from internvl.server.sse import ClientGone, event, unless_gone
 from internvl.server.texts import LogprobTexts, usage_of
 from internvl.types import Response

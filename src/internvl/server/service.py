@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import secrets
 import time
 from typing import Annotated
 
@@ -15,22 +13,16 @@ from internvl.media.source import short_name
 from internvl.preprocess.messages import nearest
 from internvl.preprocess.processor import Processor
 from internvl.server.answering import Answering
+from internvl.server.batch_runner import BatchRunner
+from internvl.server.batch_store import BatchStore
 from internvl.server.config import ServerConfig
+from internvl.server.data_dir import DataDir
 from internvl.server.errors import UnknownModel
 from internvl.server.features import Features
+from internvl.server.file_store import FileStore
 from internvl.server.limits import Gate
 from internvl.server.media import MediaReader, address_policy, media_limits
 from internvl.server.metrics import Metrics
-
-
-class NoFiles:
-    """Stands for uploaded files where there are none."""
-
-    def read(self, file_id: str, owner: str, max_bytes: int) -> bytes:
-        """Raise NotFound."""
-        from internvl.server.errors import NotFound
-
-        raise NotFound(f"there is no file {short_name(file_id)!r}")
 
 
 class Service:
@@ -45,8 +37,18 @@ class Service:
             max_concurrent_per_caller=config.max_concurrent_per_key,
             requests_per_minute=config.requests_per_minute,
         )
+        self.data = DataDir(config.data_dir)
+        self.files = FileStore(
+            self.data,
+            max_file_bytes=config.max_file_bytes,
+            max_stored_bytes=config.max_stored_bytes,
+            max_stored_files=config.max_stored_files,
+        )
+        self.batches = BatchStore(self.data)
+        self.runner: BatchRunner
+        """Does the batches; `app.create_app` sets it, as it knows the handlers."""
         self.processor = server_processor(self.engine.processor, config)
-        self.media = MediaReader(config, NoFiles())
+        self.media = MediaReader(config, self.files)
         self.features = Features(self.engine)
         self.metrics = Metrics(self.engine, lambda: self.gate.num_open)
         self.answering = Answering(self.engine, self.processor, config, self.media, self.metrics)
@@ -70,8 +72,10 @@ class Service:
 
     def close(self) -> None:
         """End what was started; the engine is its owner's to close."""
+        self.runner.close()
         self.media.close()
         self.answering.close()
+        self.data.close()
 
 
 def server_processor(processor: Processor, config: ServerConfig) -> Processor:
@@ -102,13 +106,3 @@ def request_id_of(request: Request) -> str:
     """Return the id that the answer's header x-request-id has."""
     request_id: str = request.scope["state"]["request_id"]
     return request_id
-
-
-def new_id(prefix: str) -> str:
-    """Return an id that cannot be guessed, e.g. "chatcmpl-" and 32 digits."""
-    return f"{prefix}{secrets.token_hex(16)}"
-
-
-def is_id(text: str, prefix: str) -> bool:
-    """Whether a text has the form of `new_id(prefix)`; then it is safe as a file name."""
-    return re.fullmatch(re.escape(prefix) + "[0-9a-f]{32}", text) is not None
