@@ -45,9 +45,8 @@ def _bill(media: Sequence[MediaUsage]) -> list[tuple[int, str]]:
             lines += [(item.num_tokens, describe(item)) for item in items]
         else:
             tokens = sum(item.num_tokens for item in items)
-            lines.append(
-                (tokens, f"video {video + 1}, {len(items)} frames, each {_size_and_tiles(items[0])}")
-            )
+            count = f"{len(items)} frame{'s' * (len(items) > 1)}"
+            lines.append((tokens, f"video {video + 1}, {count}, each {_size_and_tiles(items[0])}"))
     return lines
 
 
