@@ -1,9 +1,8 @@
 """The body of an OpenAI chat completion -> what the engine is asked: messages, `GenerationConfig`, wishes.
 
 One translation for the server and for `internvl batch`; plain data, no web framework. Nothing is swallowed:
-a field is honoured, or is a label without influence on the answer (`LABELS`), or is refused by name, an
-unknown one with the nearest known. LMDeploy's and vLLM's extensions (`top_k`, `min_p`,
-`repetition_penalty`, `mm_processor_kwargs`, ...) mean here what they mean there.
+a field is honoured, or is a label without influence on the answer, or is refused by name, an unknown one with
+the nearest known (`chat.openai_fields`).
 
 Sampling: as on the command line, an answer is greedy unless a sampling field asks for more; a temperature
 of 0 is greedy whatever the others say.
@@ -11,67 +10,29 @@ of 0 is greedy whatever the others say.
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from internvl.answer_format import CONSTRAINTS
-from internvl.errors import ConfigError, RequestError
-from internvl.preprocess.messages import nearest
+from internvl.chat.openai_fields import (
+    GENERATION,
+    LABELS,
+    SAMPLING,
+    BodyError,
+    field_value,
+    is_integer,
+    is_number,
+    kind_of,
+    refuse_unknown,
+    shown,
+    sub_fields,
+)
+from internvl.errors import ConfigError
 from internvl.types import GenerationConfig, Message
 
-#: Fields that name or file a request and change nothing about its answer.
-LABELS = ("user", "safety_identifier", "prompt_cache_key", "metadata", "request_id")
-
-#: Fields of OpenAI's or LMDeploy's that cannot be honoured: the values that ask for nothing, and why.
-_REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
-    "presence_penalty": ((0, None), "use repetition_penalty"),
-    "frequency_penalty": ((0, None), "use repetition_penalty"),
-    "store": ((False, None), "answers are not kept"),
-    "service_tier": (("auto", "default", None), "there is one tier"),
-    "modalities": ((["text"], None), "answers are text"),
-    "audio": ((None,), "answers are text"),
-    "prediction": ((None,), "there is no speculative decoding"),
-    "verbosity": (("medium", None), "say in the prompt how long the answer should be"),
-    "web_search_options": ((None,), "nothing is searched"),
-    "functions": ((None, []), "use tools"),
-    "function_call": ((None, "none", "auto"), "use tool_choice"),
-    "prompt_cache_retention": ((None, "in_memory"), "prefixes are kept in memory"),
-    "do_preprocess": ((True, None), "the template is always applied; /v1/completions takes finished prompts"),
-    "session_id": ((None, -1), "send the conversation so far; its prefix is cached"),
-    "spaces_between_special_tokens": ((True, None), "decoding has one form"),
-    "return_token_ids": ((False, None), "ask for logprobs"),
-    "input_ids": ((None,), "send messages"),
-    "image_data": ((None,), "send pictures as content parts"),
-}
-
-#: Ours, LMDeploy's or vLLM's name -> field of `GenerationConfig`, with what its value must be.
-_GENERATION: dict[str, tuple[str, str]] = {
-    "temperature": ("temperature", "number"),
-    "top_p": ("top_p", "number"),
-    "top_k": ("top_k", "integer"),
-    "min_p": ("min_p", "number"),
-    "seed": ("random_seed", "integer"),
-    "n": ("n", "integer"),
-    "repetition_penalty": ("repetition_penalty", "number"),
-    "min_new_tokens": ("min_new_tokens", "integer"),
-    "min_tokens": ("min_new_tokens", "integer"),
-    "ignore_eos": ("ignore_eos", "boolean"),
-    "skip_special_tokens": ("skip_special_tokens", "boolean"),
-    "include_stop_str_in_output": ("include_stop_str_in_output", "boolean"),
-    "repetition_ngram_size": ("repetition_ngram_size", "integer"),
-    "repetition_ngram_threshold": ("repetition_ngram_threshold", "integer"),
-}
-_SAMPLING = ("temperature", "top_p", "top_k", "min_p", "seed")
-_OWN = (
-    *("model", "messages", "max_tokens", "max_completion_tokens", "stop", "stop_token_ids", "bad_words"),
-    *("logprobs", "top_logprobs", "logit_bias", "stream", "stream_options", "tools", "tool_choice"),
-    *("parallel_tool_calls", "reasoning_effort", "enable_thinking", "chat_template_kwargs", "priority"),
-    *("mm_processor_kwargs", "media_io_kwargs"),
-)
-KNOWN_FIELDS = (*_OWN, *_GENERATION, *CONSTRAINTS, *LABELS, *_REFUSED)
+__all__ = ["BodyError", "ChatBody", "read_chat_body"]
 
 #: Nearer to 0, dividing by a temperature overflows; the likeliest token wins there anyway.
 _GREEDY_TEMPERATURE = 0.01
@@ -80,14 +41,6 @@ _MAX_N, _MAX_TOP_LOGPROBS = 128, 20
 #: Options of `mm_processor_kwargs` for pictures, and of `media_io_kwargs["video"]` for videos.
 _PICTURE_OPTIONS = ("max_tiles", "min_tiles", "max_dynamic_patch", "min_dynamic_patch", "thumbnail")
 _VIDEO_OPTIONS = ("num_frames", "fps", "start", "end")
-
-
-class BodyError(RequestError):
-    """A field of the body that cannot be right; `param` names it, as OpenAI's errors do."""
-
-    def __init__(self, message: str, param: str | None = None) -> None:
-        super().__init__(message)
-        self.param = param
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,97 +78,32 @@ def read_chat_body(body: Any, *, default_max_tokens: int | None = None) -> ChatB
         BodyError: An unknown field, a value that cannot be right, or a field that cannot be honoured.
     """
     if not isinstance(body, Mapping):
-        raise BodyError(f"the body is {_kind(body)}; expected an object with model and messages")
-    _refuse(body)
+        raise BodyError(f"the body is {kind_of(body)}; expected an object with model and messages")
+    refuse_unknown(body)
     return ChatBody(
         messages=_messages(body),
         gen_config=_generation_config(body, default_max_tokens),
         fit_answer=_max_tokens(body) is None,
-        model=_get(body, "model", "string"),
-        stream=bool(_get(body, "stream", "boolean")),
+        model=field_value(body, "model", "string"),
+        stream=bool(field_value(body, "stream", "boolean")),
         include_usage=_include_usage(body),
         tools=_tools(body),
         tool_choice=_tool_choice(body),
-        parallel_tool_calls=_get(body, "parallel_tool_calls", "boolean") is not False,
+        parallel_tool_calls=field_value(body, "parallel_tool_calls", "boolean") is not False,
         thinking=_thinking(body),
-        reasoning_effort=_get(body, "reasoning_effort", "string"),
-        priority=_get(body, "priority", "integer") or 0,
+        reasoning_effort=field_value(body, "reasoning_effort", "string"),
+        priority=field_value(body, "priority", "integer") or 0,
         labels={name: body[name] for name in LABELS if body.get(name) is not None},
     )
 
 
-# -- one value
-
-
-def _kind(value: Any) -> str:
-    """What JSON calls a value's type."""
-    names: list[tuple[type | tuple[type, ...], str]] = [
-        (bool, "a boolean"),
-        ((int, float), "a number"),
-        (str, "a string"),
-        (Mapping, "an object"),
-        ((list, tuple), "a list"),
-    ]
-    return next((name for kind, name in names if isinstance(value, kind)), "null")
-
-
-def _is_integer(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
-
-
-def _is_number(value: Any) -> bool:
-    return (
-        isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and (isinstance(value, int) or math.isfinite(value))
-        and abs(value) < 2**63
-    )
-
-
-_CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "integer": (_is_integer, "a whole number"),
-    "number": (_is_number, "a number"),
-    "boolean": (lambda value: isinstance(value, bool), "true or false"),
-    "string": (lambda value: isinstance(value, str), "a string"),
-    "object": (lambda value: isinstance(value, Mapping), "an object"),
-    "list": (lambda value: isinstance(value, list), "a list"),
-}
-
-
-def _get(body: Mapping[str, Any], name: str, kind: str, where: str = "") -> Any:
-    """A field's value of the right kind, or None; null counts as not given."""
-    value = body.get(name)
-    check, expected = _CHECKS[kind]
-    if value is not None and not check(value):
-        raise BodyError(
-            f"{where}{name} is {_kind(value)} ({_shown(value)}); expected {expected}", where + name
-        )
-    return value
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-# -- the parts of a body
-
-
-def _refuse(body: Mapping[str, Any]) -> None:
-    for name, value in body.items():
-        if name not in KNOWN_FIELDS:
-            raise BodyError(f"unknown field {name!r}. {nearest(name, KNOWN_FIELDS)}", str(name))
-        if name in _REFUSED and value not in _REFUSED[name][0]:
-            raise BodyError(f"{name} is not supported here: {_REFUSED[name][1]}", name)
-
-
 def _messages(body: Mapping[str, Any]) -> list[Message]:
-    messages = _get(body, "messages", "list")
+    messages = field_value(body, "messages", "list")
     if not messages:
         raise BodyError("messages is missing or empty; expected at least one message", "messages")
     for n, message in enumerate(messages):
         if not isinstance(message, Mapping):
-            raise BodyError(f"messages[{n}] is {_kind(message)}; expected an object", f"messages[{n}]")
+            raise BodyError(f"messages[{n}] is {kind_of(message)}; expected an object", f"messages[{n}]")
     options = _part_options(body)
     return [_message(message, options) for message in messages]
 
@@ -240,30 +128,18 @@ def _part(part: Any, options: Mapping[str, Mapping[str, Any]]) -> Any:
 
 def _part_options(body: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """Options that the body gives for all its pictures and videos, by type of part."""
-    tiles = _sub_fields(body, "mm_processor_kwargs", _PICTURE_OPTIONS)
-    io = _sub_fields(body, "media_io_kwargs", ("video", "image"))
-    frames = _sub_fields(io, "video", _VIDEO_OPTIONS, "media_io_kwargs.")
-    _sub_fields(io, "image", (), "media_io_kwargs.")
+    tiles = sub_fields(body, "mm_processor_kwargs", _PICTURE_OPTIONS)
+    io = sub_fields(body, "media_io_kwargs", ("video", "image"))
+    frames = sub_fields(io, "video", _VIDEO_OPTIONS, "media_io_kwargs.")
+    sub_fields(io, "image", (), "media_io_kwargs.")
     pictures = dict.fromkeys(("image", "image_url"), tiles)
     return {**pictures, **dict.fromkeys(("video", "video_url"), frames)}
 
 
-def _sub_fields(
-    body: Mapping[str, Any], name: str, known: tuple[str, ...], where: str = ""
-) -> dict[str, Any]:
-    inner = _get(body, name, "object", where) or {}
-    for key in inner:
-        if key not in known:
-            raise BodyError(
-                f"{where}{name} has an unknown field {key!r}. {nearest(key, known)}", where + name
-            )
-    return {key: value for key, value in inner.items() if value is not None}
-
-
 def _generation_config(body: Mapping[str, Any], default_max_tokens: int | None) -> GenerationConfig:
     given: dict[str, Any] = {}
-    for name, (target, kind) in _GENERATION.items():
-        value = _get(body, name, kind)
+    for name, (target, kind) in GENERATION.items():
+        value = field_value(body, name, kind)
         if value is not None:
             given[target] = value
     if given.get("top_k") == -1:  # vLLM's way to say all
@@ -289,7 +165,7 @@ def _generation_config(body: Mapping[str, Any], default_max_tokens: int | None) 
     except ConfigError as error:
         message = re.sub(r"^GenerationConfig[:.] ?", "", str(error))
         own = {each.name for each in fields(GenerationConfig)}
-        names = {target: name for name, (target, _) in reversed(_GENERATION.items())}
+        names = {target: name for name, (target, _) in reversed(GENERATION.items())}
         param = next((names.get(word, word) for word in re.findall(r"\w+", message) if word in own), None)
         raise BodyError(message, param) from error
 
@@ -298,11 +174,11 @@ def _samples(body: Mapping[str, Any]) -> bool:
     if body.get("temperature") is not None:
         return bool(body["temperature"] >= _GREEDY_TEMPERATURE)
     # several greedy answers to one question would be one answer several times
-    return any(body.get(name) is not None for name in _SAMPLING) or (body.get("n") or 1) > 1
+    return any(body.get(name) is not None for name in SAMPLING) or (body.get("n") or 1) > 1
 
 
 def _max_tokens(body: Mapping[str, Any]) -> int | None:
-    values = {name: _get(body, name, "integer") for name in ("max_completion_tokens", "max_tokens")}
+    values = {name: field_value(body, name, "integer") for name in ("max_completion_tokens", "max_tokens")}
     given = {name: value for name, value in values.items() if value is not None}
     if len(set(given.values())) > 1:
         raise BodyError("max_tokens and max_completion_tokens differ; give one of them", "max_tokens")
@@ -320,24 +196,24 @@ def _strings(body: Mapping[str, Any], name: str) -> tuple[str, ...]:
         return ()
     if not isinstance(value, list) or not all(isinstance(each, str) and each for each in value):
         raise BodyError(
-            f"{name} is {_shown(value)}; expected a string, or a list of strings, none empty", name
+            f"{name} is {shown(value)}; expected a string, or a list of strings, none empty", name
         )
     return tuple(value)
 
 
 def _token_ids(body: Mapping[str, Any]) -> tuple[int, ...]:
-    ids = _get(body, "stop_token_ids", "list") or []
-    if not all(_is_integer(each) and each >= 0 for each in ids):
-        raise BodyError(f"stop_token_ids is {_shown(ids)}; expected token ids", "stop_token_ids")
+    ids = field_value(body, "stop_token_ids", "list") or []
+    if not all(is_integer(each) and each >= 0 for each in ids):
+        raise BodyError(f"stop_token_ids is {shown(ids)}; expected token ids", "stop_token_ids")
     return tuple(ids)
 
 
 def _banned(body: Mapping[str, Any]) -> tuple[int, ...]:
     """`logit_bias`, as far as it bans tokens (-100)."""
-    bias = _get(body, "logit_bias", "object") or {}
+    bias = field_value(body, "logit_bias", "object") or {}
     banned = []
     for token, value in bias.items():
-        if not (str(token).isdecimal() and _is_number(value)):
+        if not (str(token).isdecimal() and is_number(value)):
             raise BodyError("logit_bias: expected token ids with numbers from -100 to 100", "logit_bias")
         if value > -100 and value != 0:
             raise BodyError(
@@ -349,8 +225,8 @@ def _banned(body: Mapping[str, Any]) -> tuple[int, ...]:
 
 
 def _logprobs(body: Mapping[str, Any]) -> int | None:
-    wanted = _get(body, "logprobs", "boolean")
-    top = _get(body, "top_logprobs", "integer")
+    wanted = field_value(body, "logprobs", "boolean")
+    top = field_value(body, "top_logprobs", "integer")
     if top is not None and not 0 <= top <= _MAX_TOP_LOGPROBS:
         raise BodyError(f"top_logprobs is {top}; expected 0 to {_MAX_TOP_LOGPROBS}", "top_logprobs")
     if top and not wanted:
@@ -359,17 +235,17 @@ def _logprobs(body: Mapping[str, Any]) -> int | None:
 
 
 def _include_usage(body: Mapping[str, Any]) -> bool:
-    options = _sub_fields(body, "stream_options", ("include_usage", "include_obfuscation"))
+    options = sub_fields(body, "stream_options", ("include_usage", "include_obfuscation"))
     if options and not body.get("stream"):
         raise BodyError("stream_options needs stream: true", "stream_options")
-    return bool(_get(options, "include_usage", "boolean", "stream_options."))
+    return bool(field_value(options, "include_usage", "boolean", "stream_options."))
 
 
 def _tools(body: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
-    tools = _get(body, "tools", "list") or []
+    tools = field_value(body, "tools", "list") or []
     for n, tool in enumerate(tools):
         if not isinstance(tool, Mapping):
-            raise BodyError(f"tools[{n}] is {_kind(tool)}; expected an object", f"tools[{n}]")
+            raise BodyError(f"tools[{n}] is {kind_of(tool)}; expected an object", f"tools[{n}]")
     return tuple(tools)
 
 
@@ -378,14 +254,14 @@ def _tool_choice(body: Mapping[str, Any]) -> str | Mapping[str, Any] | None:
     if choice is None or isinstance(choice, Mapping) or choice in ("none", "auto", "required"):
         return choice
     raise BodyError(
-        f"tool_choice is {_shown(choice)}; expected none, auto, required or an object", "tool_choice"
+        f"tool_choice is {shown(choice)}; expected none, auto, required or an object", "tool_choice"
     )
 
 
 def _thinking(body: Mapping[str, Any]) -> bool | None:
-    own = _get(body, "enable_thinking", "boolean")
-    template = _sub_fields(body, "chat_template_kwargs", ("enable_thinking",))
-    inner = _get(template, "enable_thinking", "boolean", "chat_template_kwargs.")
+    own = field_value(body, "enable_thinking", "boolean")
+    template = sub_fields(body, "chat_template_kwargs", ("enable_thinking",))
+    inner = field_value(template, "enable_thinking", "boolean", "chat_template_kwargs.")
     if own is not None and inner is not None and own != inner:
         raise BodyError("enable_thinking and chat_template_kwargs.enable_thinking differ", "enable_thinking")
     return own if inner is None else bool(inner)

@@ -11,6 +11,7 @@ from typing import Any
 
 from internvl.chat.openai_answer import chat_completion
 from internvl.chat.openai_body import ChatBody, read_chat_body
+from internvl.chat.openai_fields import SAMPLING
 from internvl.chat.options import ChatOptions, read_chat_options
 from internvl.chat.reasoning import THINKING_DEFAULTS
 from internvl.engine.engine import Engine
@@ -18,7 +19,6 @@ from internvl.engine.request import Request
 from internvl.errors import RequestError
 from internvl.types import GenerationConfig, Response
 
-_SAMPLING = ("temperature", "top_p", "top_k", "min_p", "seed")
 _NO_EFFORT = ("none", "minimal")
 
 
@@ -94,7 +94,7 @@ def read_chat_task(
         enable_thinking=thinking,
     )
     gen_config = asked.gen_config
-    if thinking and not any(body.get(name) is not None for name in _SAMPLING):
+    if thinking and not any(body.get(name) is not None for name in SAMPLING):
         # greedy thoughts tend to go in circles
         gen_config = gen_config.replace(
             **{name: THINKING_DEFAULTS[name] for name in ("do_sample", "temperature")}

@@ -7,7 +7,7 @@ import json
 import pytest
 from PIL import Image
 
-from internvl.chat import openai_body
+from internvl.chat import openai_fields
 from internvl.server.schemas.base import NotSupported
 from internvl.server.schemas.chat import ChatRequest
 from server_client import chat, chat_body, events, post, speak, tiny_app
@@ -33,7 +33,7 @@ def app():
 
 
 def test_the_document_names_all_fields_that_are_understood_and_no_others():
-    assert set(ChatRequest.model_fields) == set(openai_body.KNOWN_FIELDS)
+    assert set(ChatRequest.model_fields) == set(openai_fields.KNOWN_FIELDS)
 
 
 def test_both_readers_of_a_body_refuse_the_same():
@@ -43,7 +43,7 @@ def test_both_readers_of_a_body_refuse_the_same():
         for mark in field.metadata
         if isinstance(mark, NotSupported)
     }
-    theirs = {name: values for name, (values, _) in openai_body._REFUSED.items()}
+    theirs = {name: values for name, (values, _) in openai_fields.REFUSED.items()}
     assert set(refused) - {"priority"} == set(theirs)
     for name, harmless in theirs.items():
         assert all(value in refused[name] for value in harmless), name
