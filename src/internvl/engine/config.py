@@ -50,7 +50,8 @@ class EngineConfig:
     """Most tokens whose keys and values are kept, at least one session. None: `max_batch_size` sessions on a
     GPU, at most 8 of them on a CPU."""
     prefill_chunk_tokens: int = 1024
-    """Prompt tokens computed before the running answers get their next token (or an abort is obeyed)."""
+    """Prompt tokens computed in one step, before an abort is obeyed; at most 256 on a CPU while answers are running,
+    which get their next tokens in the same step."""
     max_prefill_token_num: int | None = None
     """LMDeploy's name for `prefill_chunk_tokens`, and stronger; reads None afterwards."""
     block_size: int = DEFAULT_BLOCK_SIZE

@@ -59,6 +59,7 @@ class Scheduler:
         *,
         num_rows: int,
         chunk_tokens: int,
+        chunk_tokens_beside: int | None = None,
         tiles_per_step: int = 1,
         share_prefixes: bool = True,
         position_limit: int | None = None,
@@ -71,6 +72,7 @@ class Scheduler:
             blocks: The cache.
             num_rows: Generations that may run together.
             chunk_tokens: Prompt tokens per step.
+            chunk_tokens_beside: The same while answers are being decoded, which wait for it.
             tiles_per_step: Tiles per step.
             share_prefixes: Whether requests share equal beginnings; the `n` answers of one request always do.
             position_limit: Past this length a token's rotation depends on how long its prompt is (dynamic
@@ -81,6 +83,7 @@ class Scheduler:
         self.counters = counters or Counters()
         self._blocks = blocks
         self._chunk_tokens = chunk_tokens
+        self._chunk_tokens_beside = min(chunk_tokens, chunk_tokens_beside or chunk_tokens)
         self._tiles_per_step = tiles_per_step
         self._share_prefixes = share_prefixes
         self._position_limit = position_limit
@@ -122,7 +125,9 @@ class Scheduler:
         encode = bool(unseen) and (self._encode_next or not prefills)
         self._encode_next = not encode
         tiles = self._shares(unseen, self._tiles_per_step) if encode else {}
-        counts = {} if encode else self._shares(prefills, self._chunk_tokens)
+        answering = any(each.num_left == 1 for each in self._running)
+        budget = self._chunk_tokens_beside if answering else self._chunk_tokens
+        counts = {} if encode else self._shares(prefills, budget)
         chunks = []
         for each in list(self._running):
             count = 1 if each.num_left == 1 and each not in unseen else counts.get(each, 0)

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from internvl.engine.runner import Runner
 from internvl.engine.sampler import Sampler, likeliest
 from internvl.nn.kv_cache import KVCache
 from internvl.types import GenerationConfig
@@ -199,3 +200,68 @@ def test_a_preempted_answer_goes_on_as_if_nothing_had_happened(family):
 
 def pictures_of(family, prompt):
     return [(media.content_hash, media.num_tiles) for media in prompts(family)[prompt].media]
+
+
+def generate_with(family, monkeypatch, owner, name, fault):
+    """Answer three prompts together while what `fault` finds in a call's arguments makes that call fail."""
+    chosen = (3, 6, 0)
+    original = getattr(owner, name)
+
+    def faulty(*args, **kwargs):
+        if fault(*args, **kwargs):
+            raise RuntimeError("this cannot be computed")
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(owner, name, faulty)
+    with tiny_engine(family, vision_batch_size=8) as engine:
+        responses = engine.generate([prompts(family)[prompt] for prompt in chosen], GREEDY)
+        stats = engine.stats()
+    assert stats.counters.failures == 1
+    assert stats.num_used_blocks == 0
+    return {prompt: response for prompt, response in zip(chosen, responses, strict=True)}
+
+
+def test_a_picture_that_cannot_be_encoded_harms_only_those_who_show_it(monkeypatch):
+    model, _ = tiny_parts("qwen2")
+    hostile = prompts("qwen2")[6].pixel_values[0]
+    found = generate_with(
+        "qwen2",
+        monkeypatch,
+        model,
+        "image_embeds",
+        lambda tiles: any(torch.equal(tile, hostile) for tile in tiles),
+    )
+    assert found[6].finish_reason == "error"
+    assert found[6].error_message == "this cannot be computed"
+    for prompt in (3, 0):
+        assert found[prompt].token_ids == plain_answer("qwen2", prompt, 0, 0)
+
+
+def test_a_sequence_that_cannot_be_computed_harms_nobody_in_its_step(monkeypatch):
+    """It fails in the middle of its answer, in a call that computes all three."""
+
+    def fault(_, chunks):
+        return any(
+            len(each.generation.prompt_ids) + 5 == each.start and each.generation.request.index == 1
+            for each in chunks
+        )
+
+    found = generate_with("qwen2", monkeypatch, Runner, "compute", fault)
+    assert found[6].finish_reason == "error"
+    assert found[6].token_ids == plain_answer("qwen2", 6, 0, 0)[:6]
+    for prompt in (3, 0):
+        assert found[prompt].token_ids == plain_answer("qwen2", prompt, 0, 0)
+
+
+def test_the_answers_of_one_request_share_the_blocks_of_their_prompt():
+    config = SAMPLED.replace(n=4)
+    inputs = prompts("qwen2")[5]
+    for reuse in (True, False):
+        with tiny_engine("qwen2", enable_prefix_caching=reuse) as engine:
+            responses = engine.generate([inputs], config)
+            counters = engine.stats().counters
+        full = (len(inputs.input_ids) - 1) // 16 * 16
+        assert counters.prefix_hit_tokens == 3 * full
+        assert counters.tiles_encoded == len(inputs.pixel_values)
+        assert [response.usage.cached_tokens for response in responses].count(0) == 1
+        assert len({tuple(response.token_ids) for response in responses}) == 4

@@ -107,6 +107,14 @@ def test_a_long_prompt_is_computed_in_chunks_while_others_go_on():
     assert long == [(0, 4), (4, 12), (12, 20), (20, 21), (21, 22)]
 
 
+def test_prompts_go_on_in_smaller_chunks_while_answers_wait_for_them():
+    long = "cdefghijklmnopqrstuvwxyz"
+    engine = Engine(generation(long), chunk_tokens=8, chunk_tokens_beside=4)
+    assert [engine.step()[long] for _ in range(2)] == [(0, 8), (8, 16)]
+    engine.scheduler.add(generation("a", new=2))
+    assert [engine.step()[long] for _ in range(2)] == [(16, 20), (20, 24)]
+
+
 def test_a_short_prompt_does_not_wait_for_a_long_one_nor_the_long_one_for_ever():
     short = [generation(c * 8, new=1) for c in "bcdefghijk"]
     engine = Engine(generation("a" * 80, new=1), *short, num_rows=20)
