@@ -305,13 +305,20 @@ ASKERS: dict[str, tuple[tuple[Callable[[random.Random, Scene], Turn | None], flo
 }
 
 
-def ask(rng: random.Random, scene: Scene, turns: int) -> list[Turn]:
-    """Ask up to `turns` different questions; the first is the most telling one of the scene as a rule."""
+MAIN_FIRST = 0.6
+"""Share of conversations that begin with the question that measures the picture's skill."""
+
+
+def ask(rng: random.Random, scene: Scene, turns: int, skill: str | None = None) -> list[Turn]:
+    """Ask up to `turns` different questions, often the main one of `skill` first."""
     kind = "both" if scene.lines and scene.objects else "text" if scene.lines else "objects"
     askers, weights = zip(*ASKERS[kind], strict=True)
     asked: list[Turn] = []
     seen: set[str] = set()
     spent: Counter[object] = Counter()
+    if skill is not None and rng.random() < MAIN_FIRST:
+        asked.append(primary_turn(rng, skill, scene))
+        seen.add(asked[0][0])
     for _ in range(4 * turns):
         if len(asked) >= turns:
             break
@@ -362,7 +369,7 @@ def all_phrases() -> list[str]:
 
 def primary_turn(rng: random.Random, skill: str, scene: Scene) -> Turn:
     """The question that measures a skill."""
-    if skill in ("word", "line"):
+    if skill in ("word", "line", "page"):
         turn = _read(rng, scene)
     elif skill == "shape":
         turn = _colour(rng, scene)

@@ -39,10 +39,12 @@ class ConversationEncoder:
     def _encode_now(self, text: str) -> tuple[int, ...]:
         return tuple(self.tokenizer.encode(text))
 
-    def about(self, rng: random.Random, scene: Scene, turns: int, size: int) -> tuple[list[int], list[int]]:
-        """Ask about a scene shown as one tile of `size` pixels."""
+    def about(
+        self, rng: random.Random, scene: Scene, turns: int, size: int, skill: str | None = None
+    ) -> tuple[list[int], list[int]]:
+        """Ask about a scene, drawn for `skill`, shown as one tile of `size` pixels."""
         return self.encode(
-            ask(rng, scene, turns), system=_system(rng), num_image_tokens=(size // self.cell) ** 2
+            ask(rng, scene, turns, skill), system=_system(rng), num_image_tokens=(size // self.cell) ** 2
         )
 
     def small_talk(self, rng: random.Random) -> tuple[list[int], list[int]]:

@@ -85,7 +85,7 @@ class NanoDataset(Dataset[Item]):
         ids, labels = (
             ([], [])
             if silent or self.encoder is None
-            else self.encoder.about(rng, scene, self.stage.turns, size)
+            else self.encoder.about(rng, scene, self.stage.turns, size, skill)
         )
         return Item(ids=ids, labels=labels, tile=squash(scene.image, size), targets=targets)
 

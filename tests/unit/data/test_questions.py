@@ -86,6 +86,12 @@ def test_no_question_is_asked_twice_in_a_conversation(scene):
         assert len(questions) == len(set(questions)) >= 3
 
 
+def test_most_conversations_begin_with_what_the_picture_was_drawn_for(scene):
+    first = [ask(random.Random(seed), scene, 3, "count")[0][1] for seed in range(200)]
+    other = [ask(random.Random(seed), scene, 3)[0][1] for seed in range(200)]
+    assert sum(answer.isdecimal() for answer in first) > 120 > sum(answer.isdecimal() for answer in other)
+
+
 def test_small_talk_says_which_model_to_use_instead():
     answers = " ".join(answer for seed in range(30) for _, answer in small_talk(random.Random(seed)))
     assert "OpenGVLab/InternVL3_5-8B" in answers
