@@ -5,8 +5,9 @@ Callers: `internvl demo`, `internvl serve --demo`, and whoever wants the page be
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +60,15 @@ def mount_demo(
         MissingDependencyError: Gradio is not installed.
     """
     _require_gradio()
+    store = PictureStore(limits=limits)
+    _in_a_loop(lambda: _mount(app, models, store, path, allowed_hosts))
+    _close_at_end(app, store)
+    return app
+
+
+def _mount(
+    app: FastAPI, models: ModelShelf | Pipeline, store: PictureStore, path: str, allowed_hosts: Sequence[str]
+) -> None:
     import gradio as gr
     from starlette.middleware import Middleware
 
@@ -66,7 +76,6 @@ def mount_demo(
     from internvl.demo.page import I18N
     from internvl.demo.theme import STYLE, make_theme
 
-    store = PictureStore(limits=limits)
     # Gradio asks the environment where uploads go, again and again; its default is shared by all of its users
     os.environ["GRADIO_TEMP_DIR"] = str(store.uploads_dir)
     blocks = build_demo(models, store)
@@ -81,7 +90,7 @@ def mount_demo(
         footer_links=[],
         run_history=False,
         show_error=False,
-        max_file_size=limits.max_bytes,
+        max_file_size=store.limits.max_bytes,
         ssr_mode=False,
         enable_monitoring=False,
         pwa=False,
@@ -92,8 +101,6 @@ def mount_demo(
     )
     # Gradio checks where files that a browser names come from only once this is set, which mounting leaves out
     blocks.has_launched = True
-    _close_at_end(app, store)
-    return app
 
 
 def build_demo(models: ModelShelf | Pipeline, store: PictureStore) -> Blocks:
@@ -107,6 +114,20 @@ def build_demo(models: ModelShelf | Pipeline, store: PictureStore) -> Blocks:
 
     shelf = models if isinstance(models, ModelShelf) else ModelShelf({"internvl": lambda: models})
     return Page(Chat(shelf, store)).build()
+
+
+def _in_a_loop(make: Callable[[], None]) -> None:
+    """Call `make` while an event loop runs: where none does, Gradio makes loops of its own and leaves them open."""
+
+    async def call() -> None:
+        make()
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run(call())
+    else:
+        make()
 
 
 def _close_at_end(app: FastAPI, store: PictureStore) -> None:

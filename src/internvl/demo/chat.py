@@ -184,7 +184,7 @@ class Chat:
                 path = self.store.derived(f"boxes {picture} {boxes}", draw)
                 content.append({"path": str(path), "alt_text": strings("marked")})
         if description := describe_answer(turn, strings):
-            content.append(f'<small class="cost">{description}</small>')
+            content.append(description)
         return content
 
     # -- answering

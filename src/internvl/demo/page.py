@@ -95,7 +95,7 @@ class Page:
             buttons=["copy"],
             feedback_options=None,
             allow_tags=False,
-            group_consecutive_messages=False,
+            group_consecutive_messages=True,
             placeholder=str(i18n("welcome_page")),
             latex_delimiters=[
                 {"left": "$$", "right": "$$", "display": True},

@@ -85,7 +85,8 @@ def _curl(messages: list[Message], settings: AskSettings, server: str) -> str:
     while end in text.splitlines():
         end += "D"
     return (
-        f"curl -sN {server}/v1/chat/completions -H 'Content-Type: application/json' --data-binary @- <<{end}\n"
+        f"curl -sN {server}/v1/chat/completions \\\n"
+        f"  -H 'Content-Type: application/json' --data-binary @- <<{end}\n"
         f"{text}\n{end}\n"
     )
 

@@ -51,6 +51,10 @@ def make_theme() -> gr.themes.Base:
         font=[Font(name) for name in _FONT],
         font_mono=[Font(name) for name in _MONOSPACE],
     ).set(
+        body_text_color_subdued="*neutral_500",
+        body_text_color_subdued_dark="*neutral_400",
+        input_placeholder_color="*neutral_500",
+        input_placeholder_color_dark="*neutral_400",
         body_background_fill="#f7f8fa",
         body_background_fill_dark="#0e1217",
         background_fill_primary="#ffffff",
