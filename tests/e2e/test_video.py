@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -73,6 +74,14 @@ def test_every_way_to_ask_about_a_video_gives_the_same_answer(clips):
         assert session.response.text == expected.text
         following = pipe.chat("And then?", session, gen_config=gen_config).response
         assert following.usage.cached_media == 8 or following.usage.cached_tokens > 0
+
+
+def test_the_example_runs(clips):
+    script = Path(__file__).parents[2] / "examples" / "video.py"
+    command = [sys.executable, str(script), "clip without suffix", "0.5", "1.5"]
+    done = subprocess.run(command, cwd=clips, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "frame 13 at 0.542 s: " in done.stdout
 
 
 #: Reads every frame that would be sampled of each file named on stdin; answers one JSON line each.

@@ -8,8 +8,9 @@ import pytest
 from internvl import load_video
 from internvl.chat.call_forms import looks_like_media, user_message
 from internvl.media.kind import media_kind
+from internvl.vl import encode_image_base64, encode_video_base64, load_image
 from internvl.vl import load_video as load_arrays
-from tiny_clips import numbered, write_clip, write_gif
+from tiny_clips import numbered, numbers_in, write_clip, write_gif
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +82,13 @@ def test_lmdeploys_load_video_returns_frames_and_facts(folder):
 def test_a_hostile_gif_is_looked_at_in_bounded_steps(folder):
     endless = b"GIF89a" + b"\1\0\1\0\0\0\0" + b"!\xfe" + b"\1x" * 300_000
     assert media_kind(endless) in ("image", "video")
+
+
+def test_lmdeploys_encoders_make_what_a_message_takes(folder):
+    picture = numbered(5)
+    url = "data:image/png;base64," + encode_image_base64(picture)
+    assert load_image(url).tobytes() == picture.tobytes()
+    file = load_video("data:video/mp4;base64," + encode_video_base64(folder / "clip.mp4"), num_frames=4)
+    frames = load_arrays(folder / "clip.mp4", num_frames=4)
+    shown = load_video("data:video/jpeg;base64," + encode_video_base64(frames))
+    assert numbers_in(shown) == numbers_in(file) == list(file.indices)
