@@ -41,9 +41,10 @@ def write_clip(
     pixel_format: str = "yuv420p",
     options: dict[str, str] | None = None,
     container_options: dict[str, str] | None = None,
-    sound: bool = False,
+    sound: str | None = None,
 ) -> Path:
-    """Write a clip; `times` (seconds) makes its rate vary, `matrix` says how it is to be turned."""
+    """Write a clip; `times` (seconds) makes its rate vary, `matrix` says how it is to be turned, `sound` is a
+    codec's name."""
     pictures = [numbered(n) for n in range(frames)] if isinstance(frames, int) else list(frames)
     with av.open(str(path), "w", options=container_options or {}) as container:
         stream = container.add_stream(codec, rate=fps, options=options or {})
@@ -54,14 +55,14 @@ def write_clip(
             stream.set_display_matrix(matrix)
         if times is not None:
             stream.codec_context.time_base = Fraction(1, 1000)
-        tone = container.add_stream("aac", rate=44100) if sound else None
+        tone = container.add_stream(sound, rate=44100, layout="mono") if sound else None
         for n, picture in enumerate(pictures):
             frame = av.VideoFrame.from_image(picture).reformat(format=pixel_format)
             frame.pts = n if times is None else round(times[n] * 1000)
             frame.time_base = Fraction(1, fps) if times is None else Fraction(1, 1000)
             container.mux(stream.encode(frame))
         if tone is not None:
-            container.mux(tone.encode(_silence(44100 * len(pictures) // fps)))
+            container.mux(tone.encode(_silence(44100 * len(pictures) // fps, tone.codec_context.format.name)))
             container.mux(tone.encode(None))
         container.mux(stream.encode(None))
     return path
@@ -70,8 +71,8 @@ def write_clip(
 def write_sound(path: Path, codec: str = "aac") -> Path:
     """A file with sound and nothing to see."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=44100)
-        container.mux(stream.encode(_silence(44100)))
+        stream = container.add_stream(codec, rate=44100, layout="mono")
+        container.mux(stream.encode(_silence(44100, stream.codec_context.format.name)))
         container.mux(stream.encode(None))
     return path
 
@@ -83,7 +84,8 @@ def write_gif(path: Path, frames: int = 6, *, milliseconds: int = 100) -> Path:
     return path
 
 
-def _silence(samples: int) -> av.AudioFrame:
-    frame = av.AudioFrame.from_ndarray(np.zeros((1, samples), np.float32), format="fltp", layout="mono")
+def _silence(samples: int, sample_format: str) -> av.AudioFrame:
+    kind = {"s16": np.int16, "s32": np.int32, "flt": np.float32}[sample_format.removesuffix("p")]
+    frame = av.AudioFrame.from_ndarray(np.zeros((1, samples), kind), format=sample_format, layout="mono")
     frame.sample_rate = 44100
     return frame

@@ -20,7 +20,7 @@ from tiny_clips import HEIGHT, WIDTH, number_in, numbered, numbers_in, write_cli
 KINDS = {
     "a.mp4": {},
     "b.mkv": {},
-    "c.mov": {"sound": True},
+    "c.mov": {"sound": "aac"},
     "d.webm": {"codec": "libvpx-vp9"},
     "e.avi": {"codec": "mpeg4"},
     "f.ts": {},
@@ -281,6 +281,23 @@ def test_tables_that_claim_more_than_the_file_may_hold_are_refused_before_they_a
     at = data.index(b"stsz")
     data[at + 8 : at + 16] = b"\0\0\0\1\x7f\0\0\0"  # two billion frames of one byte each
     refused(bytes(data), "claim 2130706432 frames", "max_video_frames")
+
+
+def test_so_are_fragments_and_headers_that_hide(tmp_path):
+    fragmented = {"movflags": "frag_keyframe+empty_moov"}
+    data = bytearray(write_clip(tmp_path / "f.mp4", container_options=fragmented).read_bytes())
+    assert numbers_in(load_video(bytes(data), num_frames=3)) == segment_indices(0, 47, 3)
+    at = data.index(b"trun")
+    data[at + 4 : at + 12] = b"\0\0\0\0\x10\0\0\0"  # no field of its own for any of 268 million samples
+    refused(bytes(data), "fragments claim", "max_video_frames")
+    hidden = data.replace(b"mvhd", b"cmov", 1)
+    refused(bytes(hidden), "header is compressed")
+
+
+def test_uncompressed_sound_may_have_many_samples(tmp_path):
+    clip = write_clip(tmp_path / "s.mov", sound="pcm_s16le")
+    limits = MediaLimits(max_video_frames=1000)  # the sound has 88,200 samples
+    assert numbers_in(load_video(clip, num_frames=3, limits=limits)) == segment_indices(0, 47, 3)
 
 
 def test_what_is_too_large_or_too_long_is_refused_with_the_limit_to_raise(clips, clip):
