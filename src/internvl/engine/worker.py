@@ -6,6 +6,7 @@ request ends with finish_reason "error" and leaves the others alone.
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 import time
@@ -17,14 +18,20 @@ from torch import Tensor
 from internvl.engine.answer import Piece, join
 from internvl.engine.request import Generation, Request
 from internvl.engine.runner import Runner
-from internvl.engine.sampler import likeliest, token_logprob
+from internvl.engine.sampler import Best, likeliest, token_logprob
 from internvl.engine.scheduler import Chunk, Scheduler
 from internvl.errors import CapacityError, InternVLError, RequestError
-from internvl.types import Response, TokenLogprob, Usage
+from internvl.types import FinishReason, Response, TokenLogprob, Usage
+
+logger = logging.getLogger(__name__)
 
 #: What one request's work may raise without being a bug of the engine; torch raises RuntimeError (out of
 #: memory among them). Anything else ends the engine, and every open request with it.
 REQUEST_FAILURES = (InternVLError, RuntimeError, ValueError, MemoryError)
+
+#: What choosing and showing one answer's tokens may raise: that is plain Python on one answer's own state, so that
+#: whatever is wrong there, bugs included, is wrong with this answer only.
+ANSWER_FAILURES = (*REQUEST_FAILURES, ArithmeticError, AttributeError, LookupError, TypeError)
 
 
 class Worker:
@@ -121,7 +128,7 @@ class Worker:
             failure = InternVLError(f"the engine stopped: {type(error).__name__}: {error}")
             for generation in list(self._scheduler.generations()):
                 generation.request.error = failure
-                self._send(generation, generation.answer.finish("error"))
+                self._send_last(generation, "error")
             raise
 
     def _turn(self) -> None:
@@ -189,28 +196,29 @@ class Worker:
         if not ready:
             return
         for generation, row, best in zip(ready, logits, likeliest(logits), strict=True):
-            answer = generation.answer
             try:
-                token_id = generation.sampler.choose(row, best, answer.token_ids, answer.masked_token_ids)
-            except REQUEST_FAILURES as error:
+                piece = self._next_piece(generation, row, best)
+            except ANSWER_FAILURES as error:
+                logger.warning("an answer failed: %s: %s", type(error).__name__, error)
                 self._end(generation, error)
                 continue
-            self._take(generation, token_id, _logprob(generation, row, token_id))
+            if piece.finish_reason is not None:
+                self._counters.requests_finished += 1
+                self._release(generation)
+            self._send(generation, piece)
 
-    def _take(self, generation: Generation, token_id: int, logprob: TokenLogprob | None) -> None:
-        """Add a token to an answer and send what may be shown."""
+    def _next_piece(self, generation: Generation, logits: Tensor, best: Best) -> Piece:
+        """Choose an answer's next token and return what it adds."""
+        answer = generation.answer
+        token_id = generation.sampler.choose(logits, best, answer.token_ids, answer.masked_token_ids)
         if generation.first_token_at is None:
             generation.first_token_at = time.perf_counter()
-        piece = generation.answer.push(token_id, logprob)
-        if piece.finish_reason is not None:
-            self._counters.requests_finished += 1
-            self._release(generation)
-        self._send(generation, piece)
+        return answer.push(token_id, _logprob(generation, logits, token_id))
 
     def _abort(self, generation: Generation) -> None:
         self._counters.aborts += 1
         self._release(generation)
-        self._send(generation, generation.answer.finish("abort"))
+        self._send_last(generation, "abort")
 
     def _release(self, generation: Generation, *, trusted: bool = True) -> None:
         self._scheduler.finish(generation, trusted=trusted)
@@ -227,7 +235,14 @@ class Worker:
         generation.request.error = error
         self._counters.failures += 1
         self._release(generation, trusted=False)
-        self._send(generation, generation.answer.finish("error"))
+        self._send_last(generation, "error")
+
+    def _send_last(self, generation: Generation, reason: FinishReason) -> None:
+        try:
+            piece = generation.answer.finish(reason)
+        except ANSWER_FAILURES:  # it cannot even show what it held back
+            piece = Piece(finish_reason=reason)
+        self._send(generation, piece)
 
     def _send(self, generation: Generation, piece: Piece) -> None:
         """Put a delta into the request's stream, unless there is nothing to see yet."""
@@ -236,7 +251,10 @@ class Worker:
             generation.pending = piece
             return
         generation.pending = Piece()
-        generation.request.deltas.put(_response(generation, piece))
+        try:
+            generation.request.deltas.put(_response(generation, piece))
+        except RuntimeError:  # a queue of the caller's, into an event loop that has ended
+            generation.request.abort()
 
 
 def _logprob(generation: Generation, logits: Tensor, token_id: int) -> TokenLogprob | None:

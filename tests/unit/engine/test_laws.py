@@ -1,5 +1,6 @@
 """The law of the engine: an answer is what the plain loop gives, whoever else asks, comes, goes or is in the way."""
 
+import queue
 import threading
 from functools import cache
 
@@ -8,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from internvl.engine.answer import Answer
 from internvl.engine.runner import Runner
 from internvl.engine.sampler import Sampler, likeliest
 from internvl.nn.kv_cache import KVCache
@@ -265,3 +267,40 @@ def test_the_answers_of_one_request_share_the_blocks_of_their_prompt():
         assert counters.tiles_encoded == len(inputs.pixel_values)
         assert [response.usage.cached_tokens for response in responses].count(0) == 1
         assert len({tuple(response.token_ids) for response in responses}) == 4
+
+
+def break_for_short_answers(monkeypatch, owner, name):
+    original = getattr(owner, name)
+
+    def faulty(self, *args):
+        if self._gen.max_new_tokens == 3:
+            raise KeyError("a bug")
+        return original(self, *args)
+
+    monkeypatch.setattr(owner, name, faulty)
+
+
+@pytest.mark.parametrize(
+    "places", [[(Sampler, "choose")], [(Answer, "push")], [(Answer, "push"), (Answer, "finish")]]
+)
+def test_a_bug_in_one_answers_text_harms_only_that_answer(monkeypatch, places):
+    for owner, name in places:
+        break_for_short_answers(monkeypatch, owner, name)
+    with tiny_engine("qwen2") as engine:
+        good, bad = engine.generate([prompts("qwen2")[0]] * 2, [GREEDY, GREEDY.replace(max_new_tokens=3)])
+        assert engine.generate([prompts("qwen2")[1]], GREEDY)[0].token_ids == plain_answer("qwen2", 1, 0, 0)
+    assert bad.finish_reason == "error"
+    assert "a bug" in bad.error_message
+    assert good.token_ids == plain_answer("qwen2", 0, 0, 0)
+
+
+def test_a_listener_that_is_gone_ends_his_request_only():
+    class Gone(queue.SimpleQueue):
+        def put(self, item):
+            raise RuntimeError("Event loop is closed")
+
+    with tiny_engine("qwen2") as engine:
+        engine.submit(prompts("qwen2")[0], GREEDY.replace(max_new_tokens=300), deltas=Gone())
+        assert engine.generate([prompts("qwen2")[1]], GREEDY)[0].token_ids == plain_answer("qwen2", 1, 0, 0)
+        assert engine.stats().num_running == 0
+        assert engine.stats().counters.aborts == 1
