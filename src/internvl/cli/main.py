@@ -25,6 +25,7 @@ from internvl.version import __version__
 COMMANDS = {
     "chat": "Ask about pictures and videos: one question, or a conversation.",
     "serve": "Serve OpenAI's API over one model.",
+    "demo": "Ask about pictures in a browser.",
     "batch": "Answer a file of requests: OpenAI batch lines in, answers out.",
     "models": "List the released checkpoints and the memory that each needs.",
     "plan": "Show what a request costs before it runs: tiles, tokens, memory.",

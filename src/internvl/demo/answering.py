@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 
@@ -43,7 +43,7 @@ class OpenAnswers:
         engine: Callable[[], Engine],
         messages: Callable[[], Sequence[Message]],
         gen_config: GenerationConfig,
-    ) -> Iterator[Response]:
+    ) -> Generator[Response]:
         """Yield the answer so far, again and again; the last one has a finish_reason.
 
         Ends at once, with finish_reason "abort", when `stop(window)` is called, at any moment. Leaving the

@@ -6,6 +6,7 @@ Callers: `internvl demo`, `internvl serve --demo`, and whoever wants the page be
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -30,7 +31,7 @@ def create_demo_app(
     limits: MediaLimits = DEFAULT_LIMITS,
 ) -> FastAPI:
     """Return an application that is the demo and nothing else; arguments as of `mount_demo`."""
-    _require_gradio()
+    require_gradio()
     from fastapi import FastAPI
 
     app = FastAPI(title="internvl demo", docs_url=None, redoc_url=None, openapi_url=None)
@@ -59,7 +60,7 @@ def mount_demo(
     Raises:
         MissingDependencyError: Gradio is not installed.
     """
-    _require_gradio()
+    require_gradio()
     store = PictureStore(limits=limits)
     _in_a_loop(lambda: _mount(app, models, store, path, allowed_hosts))
     _close_at_end(app, store)
@@ -108,12 +109,44 @@ def build_demo(models: ModelShelf | Pipeline, store: PictureStore) -> Blocks:
 
     `mount_demo` does more than mounting: it guards the page.
     """
-    _require_gradio()
+    require_gradio()
     from internvl.demo.chat import Chat
     from internvl.demo.page import Page
 
     shelf = models if isinstance(models, ModelShelf) else ModelShelf({"internvl": lambda: models})
     return Page(Chat(shelf, store)).build()
+
+
+def run_app(app: FastAPI, *, host: str, port: int, on_start: Callable[[str], None]) -> None:
+    """Serve an application until a signal comes; `on_start` is told the page's address."""
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[Any] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                on_start(_address(self.servers[0].sockets[0].getsockname()))
+
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,  # anybody could claim to be another address
+        server_header=False,
+        ws="none",
+        timeout_graceful_shutdown=3,  # pages hold a connection open as long as they are open
+    )
+    Server(config).run()
+
+
+def _address(name: tuple[Any, ...]) -> str:
+    """Return the page's address for a browser on this machine."""
+    host, port = name[:2]
+    if host in ("0.0.0.0", "::"):
+        host = "127.0.0.1" if host == "0.0.0.0" else "::1"
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
 def _in_a_loop(make: Callable[[], None]) -> None:
@@ -144,10 +177,7 @@ def _close_at_end(app: FastAPI, store: PictureStore) -> None:
     app.router.lifespan_context = lifespan
 
 
-def _require_gradio() -> None:
-    try:
-        import gradio  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError(
-            f"the demo needs {error.name}; install it with: pip install 'internvl[demo]'"
-        ) from error
+def require_gradio() -> None:
+    """Raise MissingDependencyError where Gradio is not installed; it is not imported yet, which takes seconds."""
+    if importlib.util.find_spec("gradio") is None:
+        raise MissingDependencyError("the demo needs gradio; install it with: pip install 'internvl[demo]'")

@@ -147,7 +147,8 @@ class Chat:
             complete: The last answer is whole: draw its boxes and say what it cost.
         """
         messages: list[dict[str, Any]] = []
-        number, asked = 0, ()
+        number = 0
+        asked: tuple[str, ...] = ()
         for place, turn in enumerate(conversation.turns):
             if turn.role == "user":
                 content: list[Any] = []

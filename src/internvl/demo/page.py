@@ -351,7 +351,9 @@ class Page:
 
 def _composer(draft: Draft | None, *, answering: bool) -> Any:
     """Return the message box with a send or a stop button; `draft` is what it is to hold, None leaves that."""
-    value = {} if draft is None else {"value": {"text": draft.text, "files": list(draft.files)}}
+    value: dict[str, Any] = (
+        {} if draft is None else {"value": {"text": draft.text, "files": list(draft.files)}}
+    )
     return gr.MultimodalTextbox(submit_btn=not answering, stop_btn=answering, **value)
 
 

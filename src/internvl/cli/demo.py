@@ -1,0 +1,134 @@
+"""`internvl demo`: the chat page, in a browser."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import webbrowser
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from internvl.cli.chat import open_pipeline
+from internvl.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from internvl.demo.models import ModelShelf
+
+
+def command(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="nano, checkpoint directories, or hub ids; the page offers the choice. [default: nano]"
+        ),
+    ] = None,
+    host: Annotated[
+        str,
+        typer.Option(
+            "--host", "--server-name", help="Address to listen on; 0.0.0.0 is every one of this machine."
+        ),
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", "--server-port", help="Port; 0 = a free one.", min=0, max=65535)
+    ] = 7860,
+    open_browser: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+    max_image_mpx: Annotated[int, typer.Option(help="Largest picture, in million pixels.", min=1)] = 80,
+    session_len: Annotated[
+        int | None, typer.Option(help="Tokens of a conversation. [default: the model's context]", min=1)
+    ] = None,
+    max_batch_size: Annotated[int, typer.Option(help="Answers decoded together.", min=1)] = 8,
+    max_tiles: Annotated[
+        int | None, typer.Option(help="Most tiles of a picture. [default: the model's]", min=1)
+    ] = None,
+    tile_policy: Annotated[
+        Literal["reference", "auto"],
+        typer.Option(help="reference, or auto: fewer tiles for small pictures, more for full pages."),
+    ] = "reference",
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"], typer.Option(help="Precision of the weights.")
+    ] = "auto",
+    quantize: Annotated[
+        Literal["int8", "int4"] | None,
+        typer.Option(help="Weights in fewer bits, on a CPU. [default: as loaded]"),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
+    revision: Annotated[str | None, typer.Option(help="Revision of the models on the hub.")] = None,
+) -> None:
+    """Ask about pictures in a browser.
+
+    internvl demo
+
+    internvl demo OpenGVLab/InternVL3-2B-hf --open
+
+    internvl demo nano checkpoints/mine --host 0.0.0.0
+    """
+    options = {
+        "session_len": session_len,
+        "max_batch_size": max_batch_size,
+        "max_tiles": max_tiles,
+        "tile_policy": tile_policy,
+        "dtype": dtype,
+        "quantize": quantize,
+        "device": device,
+        "revision": revision,
+    }
+    names = named(models or ["nano"])
+    logging.basicConfig(level="WARNING", format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    try:
+        from internvl.demo.app import create_demo_app, require_gradio, run_app
+        from internvl.server.run import is_loopback, loopback_hosts
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            f"the demo needs {error.name}; install it with: pip install 'internvl[demo]'"
+        ) from error
+    from internvl.media.limits import MediaLimits
+
+    local = is_loopback(host)
+    if not local:
+        logging.getLogger("internvl").warning(
+            "listening on %s: whoever reaches this machine may use the model, without a password", host
+        )
+    require_gradio()
+    shelf = make_shelf(names, options)
+    try:
+        # a model that cannot be loaded should be known now; further ones wait until somebody asks them
+        shelf.get(shelf.names[0])
+        app = create_demo_app(
+            shelf,
+            # a web page whose name points at this machine must not reach the demo
+            allowed_hosts=loopback_hosts(host) if local else (),
+            limits=MediaLimits(max_pixels=max_image_mpx * 1_000_000),
+        )
+        run_app(app, host=host, port=port, on_start=partial(_announce, open_browser=open_browser))
+    finally:
+        shelf.close()
+
+
+def named(models: list[str]) -> dict[str, str]:
+    """Return shown name -> what to load. Of a directory only the last part is shown: paths are nobody's business.
+
+    Raises typer.BadParameter for two models of the same name.
+    """
+    names: dict[str, str] = {}
+    for model in models:
+        name = Path(model).resolve().name if Path(model).exists() else model
+        if name in names:
+            raise typer.BadParameter(f"two models are named {name}: {names[name]} and {model}")
+        names[name] = model
+    return names
+
+
+def make_shelf(names: dict[str, str], options: dict[str, Any]) -> ModelShelf:
+    """Return the models by their shown names, none of them loaded yet."""
+    from internvl.demo.models import ModelShelf
+
+    return ModelShelf({name: partial(open_pipeline, model, options) for name, model in names.items()})
+
+
+def _announce(address: str, *, open_browser: bool) -> None:
+    print(f"The demo is at {address} (Ctrl-C ends it).", flush=True)
+    if open_browser:
+        webbrowser.open(address)
