@@ -19,12 +19,14 @@ class WaitingQueue:
 
     def __init__(self) -> None:
         self._queues: dict[Hashable, list[Generation]] = {}
+        self._size = 0
+        """Other threads may ask for it, for which the queues are not safe."""
         self._num_open: Counter[Hashable] = Counter()
         self._served: dict[Hashable, int] = {}
         """Tokens computed for each user who has something open."""
 
     def __len__(self) -> int:
-        return sum(map(len, self._queues.values()))
+        return self._size
 
     def __iter__(self) -> Iterator[Generation]:
         for queue in self._queues.values():
@@ -42,6 +44,7 @@ class WaitingQueue:
         """Let an opened generation wait (again)."""
         queue = self._queues.setdefault(generation.request.user, [])
         insort(queue, generation, key=_rank)
+        self._size += 1
 
     def first(self) -> Generation | None:
         """Return who is next."""
@@ -57,6 +60,7 @@ class WaitingQueue:
         user = generation.request.user
         queue = self._queues[user]
         queue.remove(generation)
+        self._size -= 1
         if not queue:
             del self._queues[user]
 
