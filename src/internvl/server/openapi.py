@@ -15,5 +15,11 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 
 def streamed(description: str) -> dict[int | str, dict[str, Any]]:
     """Return the entry for an answer that may also be a stream of events."""
-    schema = {"type": "string", "description": description}
+    text = {"type": "string"}
+    schema = {
+        "type": "object",
+        "required": ["data"],
+        "properties": {"data": text, "event": text},
+        "description": f"Each event. {description}",
+    }
     return {200: {"description": "The answer.", "content": {"text/event-stream": {"schema": schema}}}}
