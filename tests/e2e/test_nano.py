@@ -17,8 +17,6 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 pytestmark = pytest.mark.skipif(
     not (ASSETS / "model.safetensors").is_file(), reason="the bundled model is not there"
 )
-#: Strict: a better nano makes these fail, and the mark goes.
-MISTAKEN = pytest.mark.xfail(reason="the first nano was trained too little: see docs/nano.md", strict=True)
 
 
 @pytest.fixture(scope="module")
@@ -47,11 +45,11 @@ def test_the_shipped_config_is_what_the_recipes_train():
 @pytest.mark.parametrize(
     ("picture", "question", "answer"),
     [
-        pytest.param("sign.png", "What does the sign say?", "OPEN", marks=MISTAKEN),
+        ("sign.png", "What does the sign say?", "OPEN"),
         ("sign.png", "What color is the text?", "black"),
-        pytest.param("shapes.png", "How many objects are there?", "4", marks=MISTAKEN),
+        ("shapes.png", "How many objects are there?", "4"),
         ("object.png", "What is this?", "a red heart"),
-        ("object.png", "describe this image", "The picture shows a red heart on a white background."),
+        ("object.png", "describe this image", "The picture shows a red heart."),
     ],
 )
 def test_pictures_that_it_never_saw_are_answered_rightly(pipe, picture, question, answer):

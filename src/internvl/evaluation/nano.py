@@ -19,7 +19,7 @@ from PIL import Image
 
 from internvl.chat.pipeline import Pipeline, pipeline
 from internvl.data.generate import SKILLS, Difficulty, Skill, load_assets, make_scene
-from internvl.data.questions import primary_turn
+from internvl.data.questions import COUNT_ALL, primary_turn
 from internvl.train.config import read_stage
 from internvl.types import GenerationConfig
 
@@ -74,12 +74,15 @@ def similarity(a: str, b: str) -> float:
     return 1 - row[-1] / max(len(a), len(b), 1)
 
 
-def kind_of(skill: Skill, expected: str) -> str:
+def kind_of(skill: Skill, question: str, expected: str) -> str:
     """What an answer is grouped by in the report."""
     if skill in READING:
         length = len(expected)
         return "1-4 letters" if length <= 4 else "5-8 letters" if length <= 8 else "9 or more"
-    return expected if skill in ("count", "shape") else "all"
+    if skill == "count":
+        asked = "none" if expected == "0" else "in all" if question.startswith(COUNT_ALL) else "of a kind"
+        return f"{asked}: {expected}" if asked == "in all" else asked
+    return expected if skill == "shape" else "all"
 
 
 def measure(
@@ -112,7 +115,7 @@ def measure(
                 turns.append(primary_turn(random.Random(index), skill, scene))
                 questions.append((turns[-1][0], scene.image))
             for (question, expected), given in zip(turns, ask(questions), strict=True):
-                score.add(question, expected, given, kind_of(skill, expected))
+                score.add(question, expected, given, kind_of(skill, question, expected))
     return scores
 
 

@@ -37,7 +37,7 @@ def test_one_who_knows_gets_everything_right_and_one_who_guesses_not():
 def test_the_first_mistakes_are_kept_and_the_table_has_a_row_per_skill():
     score = Score()
     for i in range(9):
-        score.add("How many?", "3", str(i), kind_of("count", "3"))
+        score.add("How many?", "3", str(i), kind_of("count", "How many dogs?", "3"))
     assert (score.asked, score.right) == (9, 1)
     assert len(score.mistakes) == 5
     table = as_table({"count": score, "word": score})
@@ -45,7 +45,7 @@ def test_the_first_mistakes_are_kept_and_the_table_has_a_row_per_skill():
 
 
 def test_answers_to_reading_are_grouped_by_length():
-    assert [kind_of("word", text) for text in ("STOP", "bridge", "chocolates")] == [
+    assert [kind_of("word", "Read.", text) for text in ("STOP", "bridge", "chocolates")] == [
         "1-4 letters",
         "5-8 letters",
         "9 or more",
