@@ -8,7 +8,9 @@ request nothing is submitted, afterwards it is aborted.
 from __future__ import annotations
 
 import asyncio
+import logging
 import queue
+import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack
@@ -26,7 +28,7 @@ from internvl.errors import RequestError
 from internvl.media.image import read_size
 from internvl.media.source import Blob
 from internvl.preprocess.messages import Clip, Picture, parse_messages
-from internvl.preprocess.processor import Processor, TileLimits
+from internvl.preprocess.processor import IMAGE_CONTEXT, Processor, TileLimits
 from internvl.server.caller import NOBODY, Caller
 from internvl.server.config import ServerConfig
 from internvl.server.errors import Draining, EngineEnded, Failed, TooLarge
@@ -35,7 +37,11 @@ from internvl.server.media import MediaReader, Read, fill, find_sources, media_l
 from internvl.server.metrics import AnswerWatch, Metrics
 from internvl.types import Conversation, GenerationConfig, MediaUsage, Message, ModelInputs, Response
 
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
+#: A prompt has hundreds in a row; one is enough to read.
+_IMAGE_TOKENS = re.compile(f"(?:{re.escape(IMAGE_CONTEXT)})+")
 _STAND_IN = Image.new("RGB", (8, 8))
 Messages = Sequence[Mapping[str, Any]]
 
@@ -66,13 +72,21 @@ class Running:
     """
 
     def __init__(
-        self, request: Request, deltas: DeltaQueue, held: AsyncExitStack, watch: AnswerWatch
+        self,
+        request: Request,
+        deltas: DeltaQueue,
+        held: AsyncExitStack,
+        watch: AnswerWatch,
+        *,
+        log_text: bool = False,
     ) -> None:
+        """`held`: given back with the first token; `log_text`: write the answers to the log."""
         self.request = request
         self._deltas = deltas
         self._held = held
         self._watch = watch
         self._num_open = request.gen_config.n
+        self._texts: dict[int, str] | None = {} if log_text else None
 
     async def __aiter__(self) -> AsyncIterator[Response]:
         """Yield the deltas of all n answers. Raises what made the request fail."""
@@ -85,6 +99,8 @@ class Running:
             if delta.finish_reason == "abort":
                 raise Draining("the server is shutting down; the answer was not finished")
             self._watch.see(delta, last=not self._num_open)
+            if self._texts is not None:
+                self._texts[delta.choice] = self._texts.get(delta.choice, "") + delta.text
             yield delta
 
     async def __aenter__(self) -> Self:
@@ -95,6 +111,8 @@ class Running:
     ) -> None:
         if self._num_open:
             self.request.abort()
+        for choice, text in (self._texts or {}).items():
+            logger.info("answer %d: %s", choice, text)
         await self._held.aclose()
 
 
@@ -171,7 +189,11 @@ class Answering:
                     priority=caller.priority,
                 )
             )
-            return Running(request, deltas, held, watch)
+            if self._config.log_prompts:
+                ids = inputs.input_ids.tolist()
+                text = inputs.prompt or self._processor.tokenizer.decode(ids, skip_special_tokens=False)
+                logger.info("prompt: %s", _IMAGE_TOKENS.sub(IMAGE_CONTEXT, text))
+            return Running(request, deltas, held, watch, log_text=self._config.log_prompts)
         except BaseException:
             await held.aclose()
             raise

@@ -1,12 +1,11 @@
 """A conversation as a request asks for it, and its way through the engine. Chat and responses share it.
 
 What the fields mean is said below `chat.openai_chat`, for batch jobs too; here is what the server adds: its
-longest answer, and the place where prompts may be logged.
+longest answer, and an answer's deltas on the event loop.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +16,6 @@ from internvl.server.answering import Running
 from internvl.server.caller import Caller
 from internvl.server.service import Service
 from internvl.types import GenerationConfig, Response
-
-logger = logging.getLogger(__name__)
 
 #: Nearer to 0, dividing by a temperature overflows; the likeliest token wins there anyway.
 _GREEDY_TEMPERATURE = 0.01
@@ -42,8 +39,6 @@ class Conversing:
 
     async def start(self, service: Service, caller: Caller) -> Running:
         """Hand the conversation to the engine."""
-        if service.config.log_prompts:
-            logger.info("prompt: %s", self.body.messages)
         return await service.answering.start(
             self.task.options.conversation(self.body.messages),
             self.gen_config,
@@ -65,8 +60,6 @@ class Conversing:
             async for delta in self.deltas(running):
                 found = answers.get(delta.choice)
                 answers[delta.choice] = delta if found is None else found.extend(delta)
-        if service.config.log_prompts:
-            logger.info("answers: %s", [answer.text for answer in answers.values()])
         return [answers[choice] for choice in sorted(answers)]
 
 

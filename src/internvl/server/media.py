@@ -148,6 +148,10 @@ def fill(
     return filled
 
 
+#: Sources of one request that are read at the same time; slow ones must not hold all threads.
+_AT_ONCE = 4
+
+
 class MediaReader:
     """Reads what requests name; one for the server."""
 
@@ -176,8 +180,8 @@ class MediaReader:
                 " request"
             )
         reads: list[Read] = []
-        loop = asyncio.get_running_loop()
-        tasks = [loop.run_in_executor(self._threads, self._read_now, source, owner) for source in sources]
+        room = asyncio.Semaphore(_AT_ONCE)
+        tasks = [asyncio.create_task(self._read_one(source, owner, room)) for source in sources]
         try:
             for task in tasks:
                 reads.append(self._hold(await task, reads))
@@ -203,6 +207,11 @@ class MediaReader:
             raise Overloaded("the media of other requests fill the memory for them; try again later")
         self._held_bytes += read.size_bytes
         return read
+
+    async def _read_one(self, source: Source, owner: str, room: asyncio.Semaphore) -> Read:
+        async with room:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._threads, self._read_now, source, owner)
 
     def _read_now(self, source: Source, owner: str) -> Read:
         """Read one source, in a thread."""

@@ -132,6 +132,23 @@ def test_who_leaves_while_a_picture_is_prepared_is_never_submitted(monkeypatch):
     assert service.answering._tiles.held == 0
 
 
+def test_who_leaves_while_sending_is_no_failure(caplog):
+    caplog.set_level("INFO")
+    app = tiny_app()
+
+    async def receive():
+        return {"type": "http.disconnect"}
+
+    async def run():
+        connection = Connection(app, "/v1/chat/completions", chat_body())
+        connection._receive = receive
+        await connection.run()
+
+    asyncio.run(run())
+    assert "/v1/chat/completions 499" in caplog.text
+    assert "Traceback" not in caplog.text
+
+
 def test_a_stream_that_nobody_takes_ends(steps):
     """A client that keeps its connection and reads nothing is as good as gone."""
     with tiny_engine() as engine:

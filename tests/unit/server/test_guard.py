@@ -8,7 +8,7 @@ from internvl.errors import ConfigError
 from internvl.server.auth import KeyRing, read_key, read_key_file
 from internvl.server.config import ServerConfig
 from internvl.server.errors import NotAuthenticated
-from server_client import call, chat, chat_body, post, tiny_app
+from server_client import call, chat, chat_body, data_url, post, tiny_app
 
 KEY = "sk-0123456789"
 
@@ -151,14 +151,27 @@ def test_credentials_for_all_pages_are_refused():
 
 
 def test_logs_hold_no_prompt_unless_asked(caplog):
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", logger="internvl")  # other tests may have made it quiet
     chat(tiny_app(), "a secret question")
     assert "/v1/chat/completions 200" in caplog.text
     assert "secret question" not in caplog.text
 
 
-def test_a_log_line_is_one_line(caplog):
+@pytest.mark.parametrize("stream", [False, True])
+def test_logs_hold_prompts_and_answers_when_asked(caplog, stream):
     caplog.set_level("INFO")
+    text = "a secret question"
+    answer = chat(tiny_app(), text).json()["choices"][0]["message"]["content"]
+    caplog.clear()
+    chat(tiny_app(log_prompts=True), text, pictures=[data_url()], stream=stream)
+    chat(tiny_app(log_prompts=True), text, stream=stream)
+    assert "a secret question" in caplog.text
+    assert f"answer 0: {answer}" in caplog.text
+    assert caplog.text.count("<IMG_CONTEXT>") == 1
+
+
+def test_a_log_line_is_one_line(caplog):
+    caplog.set_level("INFO", logger="internvl")  # other tests may have made it quiet
     call(tiny_app(), "GET", "/a%0aforged")
     assert "forged" in caplog.text
     assert not any(line.startswith("forged") for line in caplog.text.splitlines())
