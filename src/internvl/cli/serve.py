@@ -107,7 +107,7 @@ def command(
     data_dir: Annotated[
         Path | None,
         typer.Option(
-            help="Where uploaded files and batches lie. [default: the user's data directory]",
+            help="Where uploaded files and batches lie. [default: in the user's data directory, by port]",
             rich_help_panel=_FILES,
         ),
     ] = None,
@@ -162,6 +162,7 @@ def command(
     revision: Annotated[
         str | None, typer.Option(help="Revision of the model on the hub.", rich_help_panel=_ENGINE)
     ] = None,
+    demo: Annotated[bool, typer.Option("--demo", help="Serve the chat page too, at /demo.")] = False,
     drain_timeout: Annotated[
         float, typer.Option(help="After SIGTERM: seconds that open requests may take.", min=0.1)
     ] = 30.0,
@@ -210,7 +211,7 @@ def command(
         "allow_private_media": allow_private_media,
         "allow_origins": tuple(allow_origins or ()),
         "allow_credentials": allow_credentials,
-        "data_dir": data_dir or default_data_dir(),
+        "data_dir": data_dir or default_data_dir(server_port),
         "max_file_bytes": max_file_mb << 20,
         "drain_timeout_s": drain_timeout,
         "log_prompts": log_prompts,
@@ -221,7 +222,10 @@ def command(
     logging.getLogger("httpx").setLevel("WARNING")
     config = _server_config(server, api_keys or [], api_key_file, server_name)
     engine_config = _engine_config(engine, lmdeploy)
+    if demo:
+        _check_demo(config)
     from internvl.chat.pipeline import pipeline
+    from internvl.media.limits import MediaLimits
     from internvl.server.app import create_app
     from internvl.server.run import is_loopback, make_server
 
@@ -232,15 +236,20 @@ def command(
         )
     with pipeline(model, engine_config, template=chat_template) as pipe:
         app = create_app(pipe, config)
+        if demo:
+            from internvl.demo.app import mount_demo
+
+            limits = MediaLimits(max_pixels=config.max_media_pixels)
+            mount_demo(app, pipe, allowed_hosts=config.allowed_hosts, limits=limits)
         make_server(
             app, host=server_name, port=server_port, ssl_keyfile=ssl_keyfile, ssl_certfile=ssl_certfile
         ).run()
 
 
-def default_data_dir() -> Path:
-    """Return where files and batches of servers lie unless told: the user's data directory (XDG)."""
+def default_data_dir(port: int) -> Path:
+    """Return where files and batches lie unless told: the user's data directory (XDG), one for each port."""
     base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(base) / "internvl" / "server"
+    return Path(base) / "internvl" / "server" / str(port)
 
 
 def _names_of(model: str) -> list[str]:
@@ -270,6 +279,22 @@ def _server_config(
         return ServerConfig(**options, api_keys=keys, allowed_hosts=hosts)
     except ConfigError as error:
         raise typer.BadParameter(str(error)) from error
+
+
+def _check_demo(config: ServerConfig) -> None:
+    """Raise before the model is loaded where the page cannot be served."""
+    if config.api_keys:
+        raise typer.BadParameter(
+            "--demo with API keys: a page asks for no key, so whoever reaches it could use the model. Leave one of"
+            " the two out, or run `internvl demo` beside the server"
+        )
+    try:
+        from internvl.demo.app import require_gradio
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            f"the demo needs {error.name}; install it with: pip install 'internvl[demo]'"
+        ) from error
+    require_gradio()
 
 
 def _engine_config(options: dict[str, Any], lmdeploy: dict[str, Any]) -> EngineConfig:

@@ -16,11 +16,20 @@ from internvl.preprocess.processor import IMAGE_CONTEXT, IMAGE_END, IMAGE_START
 from internvl.server.body import JsonRoute
 from internvl.server.caller import Caller, CallerDep
 from internvl.server.openapi import ERRORS
-from internvl.server.schemas.embeddings import Embedding, EmbeddingList, EmbeddingRequest, EmbeddingUsage
+from internvl.server.schemas.embeddings import (
+    Embedding,
+    EmbeddingList,
+    EmbeddingRequest,
+    EmbeddingUsage,
+    Pooling,
+)
 from internvl.server.schemas.messages import TextPart
 from internvl.server.service import Service, ServiceDep
 from internvl.server.sse import unless_gone
 from internvl.types import Conversation, ModelInputs
+
+MAX_TOKENS = 8192
+"""Of one input, as at OpenAI."""
 
 router = APIRouter(route_class=JsonRoute, tags=["answers"], responses=ERRORS)
 
@@ -46,6 +55,7 @@ async def complete(body: EmbeddingRequest, service: Service, caller: Caller) -> 
     for index, each in enumerate([given] if one else given):
         async with AsyncExitStack() as held:
             inputs = await _inputs(each, f"input[{index}]", service, caller, held)
+            _check_length(inputs, f"input[{index}]", body.pooling, service)
             num_tokens += len(inputs.input_ids)
             num_tiles += sum(item.num_tiles for item in inputs.media)
             pool = partial(service.features.of, inputs, body.pooling, normalize=body.normalize)
@@ -88,9 +98,18 @@ async def _inputs(
             pixel_values=inputs.pixel_values,
             media=inputs.media,
         )
-    if not 1 <= len(ids) <= service.engine.session_len:
-        raise BodyError(f"{where} has {len(ids)} tokens; expected 1 to {service.engine.session_len}", "input")
     return ModelInputs(input_ids=torch.tensor(ids, dtype=torch.int64))
+
+
+def _check_length(inputs: ModelInputs, where: str, pooling: Pooling, service: Service) -> None:
+    """Bound what goes through the language model at once; an answer's prompt goes in chunks, this does not."""
+    longest = min(service.engine.session_len, MAX_TOKENS)
+    if pooling in ("mean", "last") and not 1 <= len(inputs.input_ids) <= longest:
+        raise BodyError(
+            f"{where} has {len(inputs.input_ids)} tokens; expected 1 to {longest}. Cut the text, or ask for fewer"
+            " tiles or frames",
+            "input",
+        )
 
 
 async def _pictures(
