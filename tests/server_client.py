@@ -77,6 +77,43 @@ def speak(monkeypatch, engine, text):
     monkeypatch.setattr(Sampler, "choose", lambda self, logits, best, said, *_: ids[len(said)])
 
 
+class Steps:
+    """The engine chooses a token only when told."""
+
+    def __init__(self, monkeypatch):
+        self.count = 0
+        self._allowed = threading.Semaphore(0)
+        choose = Sampler.choose
+
+        def wait_and_choose(sampler, *arguments, **options):
+            assert self._allowed.acquire(timeout=30)
+            self.count += 1
+            return choose(sampler, *arguments, **options)
+
+        monkeypatch.setattr(Sampler, "choose", wait_and_choose)
+
+    def allow(self, number):
+        for _ in range(number):
+            self._allowed.release()
+
+
+def count_submitted(engine, monkeypatch):
+    """A list that grows with every request that the engine has."""
+    submit, submitted = engine.submit, []
+
+    def count(*arguments, **options):
+        submitted.append(submit(*arguments, **options))
+        return submitted[-1]
+
+    monkeypatch.setattr(engine, "submit", count)
+    return submitted
+
+
+async def until(condition):
+    while not condition():
+        await asyncio.sleep(0.005)
+
+
 class Connection:
     """One ASGI call by hand: the client may go at any moment."""
 

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import queue
 import re
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
 from functools import partial
-from types import TracebackType
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from PIL import Image
 
@@ -31,89 +29,22 @@ from internvl.preprocess.messages import Clip, Picture, parse_messages
 from internvl.preprocess.processor import IMAGE_CONTEXT, Processor, TileLimits
 from internvl.server.caller import NOBODY, Caller
 from internvl.server.config import ServerConfig
-from internvl.server.errors import Draining, EngineEnded, Failed, TooLarge
+from internvl.server.errors import EngineEnded, TooLarge
 from internvl.server.limits import Budget
 from internvl.server.media import MediaReader, Read, fill, find_sources, media_limits
-from internvl.server.metrics import AnswerWatch, Metrics
-from internvl.types import Conversation, GenerationConfig, MediaUsage, Message, ModelInputs, Response
+from internvl.server.metrics import Metrics
+from internvl.server.running import DeltaQueue, Running
+from internvl.types import Conversation, GenerationConfig, MediaUsage, Message, ModelInputs
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+#: Threads for what takes milliseconds, so that a text need not wait behind somebody's video.
+_HELPERS = 4
 #: A prompt has hundreds in a row; one is enough to read.
 _IMAGE_TOKENS = re.compile(f"(?:{re.escape(IMAGE_CONTEXT)})+")
 _STAND_IN = Image.new("RGB", (8, 8))
 Messages = Sequence[Mapping[str, Any]]
-
-
-class DeltaQueue(queue.SimpleQueue[Response]):
-    """What the engine's thread puts in, the event loop takes out."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._items: asyncio.Queue[Response] = asyncio.Queue()
-
-    def put(self, item: Response, block: bool = True, timeout: float | None = None) -> None:
-        """Called by the engine's thread; never blocks and never fails."""
-        try:
-            self._loop.call_soon_threadsafe(self._items.put_nowait, item)
-        except RuntimeError:
-            return  # the loop has ended: nobody listens any more
-
-    async def next(self) -> Response:
-        """Wait for the next delta."""
-        return await self._items.get()
-
-
-class Running:
-    """A request that the engine works on. Use as a context manager, iterate once.
-
-    Leaving the context aborts what is unfinished and frees what the request held.
-    """
-
-    def __init__(
-        self,
-        request: Request,
-        deltas: DeltaQueue,
-        held: AsyncExitStack,
-        watch: AnswerWatch,
-        *,
-        log_text: bool = False,
-    ) -> None:
-        """`held`: given back with the first token; `log_text`: write the answers to the log."""
-        self.request = request
-        self._deltas = deltas
-        self._held = held
-        self._watch = watch
-        self._num_open = request.gen_config.n
-        self._texts: dict[int, str] | None = {} if log_text else None
-
-    async def __aiter__(self) -> AsyncIterator[Response]:
-        """Yield the deltas of all n answers. Raises what made the request fail."""
-        while self._num_open:
-            delta = await self._deltas.next()
-            await self._held.aclose()  # the first token has come: the tiles are encoded and gone
-            self._num_open -= delta.finish_reason is not None
-            if delta.finish_reason == "error":
-                raise self.request.error or Failed("the answer failed")
-            if delta.finish_reason == "abort":
-                raise Draining("the server is shutting down; the answer was not finished")
-            self._watch.see(delta, last=not self._num_open)
-            if self._texts is not None:
-                self._texts[delta.choice] = self._texts.get(delta.choice, "") + delta.text
-            yield delta
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._num_open:
-            self.request.abort()
-        for choice, text in (self._texts or {}).items():
-            logger.info("answer %d: %s", choice, text)
-        await self._held.aclose()
 
 
 class Counted(NamedTuple):
@@ -146,13 +77,15 @@ class Answering:
         self._config = config
         self._media = media
         self._limits = media_limits(config)
-        self._threads = ThreadPoolExecutor(config.prepare_threads, thread_name_prefix="internvl-prepare")
+        self._cutters = ThreadPoolExecutor(config.prepare_threads, thread_name_prefix="internvl-cut")
+        self._helpers = ThreadPoolExecutor(_HELPERS, thread_name_prefix="internvl-help")
         # beyond its own plan the engine refuses; here who comes later waits
         self._tiles = Budget(min(config.max_prepared_bytes, engine.memory.tiles))
 
     def close(self) -> None:
         """End the threads."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._cutters, self._helpers):
+            threads.shutdown(wait=False, cancel_futures=True)
 
     async def start(
         self,
@@ -204,7 +137,7 @@ class Answering:
         try:
             messages, media = await self._read(talk.messages, caller.owner, files)
             stood_in = replace(talk, messages=[_with_stand_ins(message) for message in messages])
-            inputs = await self.in_thread(lambda: self._processor(stood_in))
+            inputs = await self._help(lambda: self._processor(stood_in))
         finally:
             files.close()
         in_their_place = sum(item.num_tokens for item in inputs.media)
@@ -219,7 +152,11 @@ class Answering:
             filled = replace(talk, messages=messages)
             size = sum(item.num_tiles for item in media) * self._tile_bytes
             await held.enter_async_context(self._tiles.hold(size))
-            return await self.in_thread(lambda: self._processor(filled, tile_limits=self._tile_limits))
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(
+                self._cutters if media else self._helpers,
+                lambda: self._processor(filled, tile_limits=self._tile_limits),
+            )
         finally:
             files.close()
 
@@ -238,7 +175,7 @@ class Answering:
         files.callback(self._media.forget, reads)
         filled = fill(named, sources, reads)
         parts = [part for turn in parse_messages(filled) for part in turn.parts if not isinstance(part, str)]
-        return filled, await self.in_thread(lambda: self._plan(parts, reads))
+        return filled, await self._help(lambda: self._plan(parts, reads))
 
     def _plan(self, parts: Sequence[Picture | Clip], reads: Sequence[Read]) -> list[MediaUsage]:
         """Refuse what is too large before it is decoded: a picture of a few kB may hold 80 million pixels."""
@@ -277,7 +214,7 @@ class Answering:
         return media
 
     async def _submit(self, submit: Callable[[], Request]) -> Request:
-        submitted = asyncio.ensure_future(self.in_thread(submit))
+        submitted = asyncio.ensure_future(self._help(submit))
         try:
             return await asyncio.shield(submitted)
         except asyncio.CancelledError:
@@ -288,9 +225,9 @@ class Answering:
                 raise EngineEnded("the engine has ended; the server has to be started again") from None
             raise
 
-    async def in_thread(self, work: Callable[[], T]) -> T:
-        """Run what takes time in one of the threads for it."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+    async def _help(self, work: Callable[[], T]) -> T:
+        """Run what takes milliseconds."""
+        return await asyncio.get_running_loop().run_in_executor(self._helpers, work)
 
 
 def _abort_submitted(submitted: asyncio.Future[Request]) -> None:

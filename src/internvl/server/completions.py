@@ -12,13 +12,13 @@ from fastapi import APIRouter, Request
 
 from internvl.chat.openai_answer import FINGERPRINT
 from internvl.chat.openai_body import BodyError
-from internvl.server.answering import Running
 from internvl.server.body import JsonRoute
 from internvl.server.caller import Caller, CallerDep
 from internvl.server.chat import stream
 from internvl.server.conversation import Conversing, read_conversation
 from internvl.server.ids import new_id
 from internvl.server.openapi import ERRORS, streamed
+from internvl.server.running import Running
 from internvl.server.schemas.chat import ChatUsage, PromptTokensDetails
 from internvl.server.schemas.completions import (
     Completion,

@@ -12,8 +12,8 @@ from typing import Any
 
 from internvl.chat.openai_body import BodyError, ChatBody
 from internvl.chat.openai_chat import ChatTask, read_chat_task
-from internvl.server.answering import Running
 from internvl.server.caller import Caller
+from internvl.server.running import Running
 from internvl.server.service import Service
 from internvl.types import GenerationConfig, Response
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from contextlib import AsyncExitStack
-from functools import partial
 from typing import Any
 
 import torch
@@ -58,8 +57,7 @@ async def complete(body: EmbeddingRequest, service: Service, caller: Caller) -> 
             _check_length(inputs, f"input[{index}]", body.pooling, service)
             num_tokens += len(inputs.input_ids)
             num_tiles += sum(item.num_tiles for item in inputs.media)
-            pool = partial(service.features.of, inputs, body.pooling, normalize=body.normalize)
-            vector = await service.answering.in_thread(pool)
+            vector = await service.features.of(inputs, body.pooling, normalize=body.normalize)
         if body.dimensions not in (None, len(vector)):
             raise BodyError(
                 f"dimensions is {body.dimensions}; these vectors have {len(vector)} and mean nothing when cut",

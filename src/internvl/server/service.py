@@ -75,6 +75,7 @@ class Service:
         self.runner.close()
         self.media.close()
         self.answering.close()
+        self.features.close()
         self.data.close()
 
 

@@ -5,52 +5,23 @@ import threading
 
 import pytest
 
-from internvl.engine.sampler import Sampler
 from internvl.preprocess.processor import Processor
-from server_client import Connection, chat, chat_body, data_url, tiny_app
+from server_client import (
+    Connection,
+    Steps,
+    chat,
+    chat_body,
+    count_submitted,
+    data_url,
+    tiny_app,
+    until,
+)
 from tiny_engines import tiny_engine
-
-
-class Steps:
-    """The engine chooses a token only when told."""
-
-    def __init__(self, monkeypatch):
-        self.count = 0
-        self._allowed = threading.Semaphore(0)
-        choose = Sampler.choose
-
-        def wait_and_choose(sampler, *arguments, **options):
-            assert self._allowed.acquire(timeout=30)
-            self.count += 1
-            return choose(sampler, *arguments, **options)
-
-        monkeypatch.setattr(Sampler, "choose", wait_and_choose)
-
-    def allow(self, number):
-        for _ in range(number):
-            self._allowed.release()
 
 
 @pytest.fixture
 def steps(monkeypatch):
     return Steps(monkeypatch)
-
-
-def count_submitted(engine, monkeypatch):
-    """A list that grows with every request that the engine has."""
-    submit, submitted = engine.submit, []
-
-    def count(*arguments, **options):
-        submitted.append(submit(*arguments, **options))
-        return submitted[-1]
-
-    monkeypatch.setattr(engine, "submit", count)
-    return submitted
-
-
-async def until(condition):
-    while not condition():
-        await asyncio.sleep(0.005)
 
 
 def long_body(**fields):
