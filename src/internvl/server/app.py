@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio.to_thread
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Security
 from fastapi.exceptions import RequestValidationError
+from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response
@@ -16,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 from internvl.chat.pipeline import Pipeline
 from internvl.engine.engine import Engine
 from internvl.errors import InternVLError
-from internvl.server import batches, chat, completions, embeddings, files, models, plan, responses
+from internvl.server import batches, chat, completions, embeddings, files, health, models, plan, responses
 from internvl.server.config import ServerConfig
 from internvl.server.errors import answer_for
 from internvl.server.guard import BodyGuard, CallerGuard
@@ -50,17 +51,11 @@ def create_app(engine: Engine | Pipeline, config: ServerConfig | None = None) ->
         redoc_url=None,
     )
     app.state.service = service
-    for router in (
-        batches.router,
-        chat.router,
-        completions.router,
-        embeddings.router,
-        files.router,
-        models.router,
-        plan.router,
-        responses.router,
-    ):
-        app.include_router(router)
+    # `CallerGuard` checks keys before a body is read; here the document is told of them
+    keys = [Security(HTTPBearer(auto_error=False))] if service.config.api_keys else []
+    app.include_router(health.router)
+    for module in (batches, chat, completions, embeddings, files, models, plan, responses):
+        app.include_router(module.router, dependencies=keys)
     for kind in (InternVLError, HTTPException):
         app.add_exception_handler(kind, _answer_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid)

@@ -32,6 +32,16 @@ def test_without_a_key_nothing_but_health_is_answered(app):
         assert refused.headers["www-authenticate"] == "Bearer"
 
 
+def test_the_document_tells_of_keys_where_there_are_some(app):
+    document = call(app, "GET", "/openapi.json", headers=with_key()).json()
+    assert document["components"]["securitySchemes"]["HTTPBearer"]["scheme"] == "bearer"
+    secured = {
+        path for path, methods in document["paths"].items() for each in methods.values() if "security" in each
+    }
+    assert set(document["paths"]) - secured == {"/health", "/ready"}
+    assert "securitySchemes" not in call(tiny_app(), "GET", "/openapi.json").json()["components"]
+
+
 def test_each_of_the_keys_opens(app):
     for key in (KEY, "sk-another-key"):
         assert call(app, "GET", "/v1/models", headers=with_key(key)).status_code == 200
