@@ -8,6 +8,7 @@ request nothing is submitted, afterwards it is aborted.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +23,7 @@ from PIL import Image
 from internvl.engine.context import check_context
 from internvl.engine.engine import Engine
 from internvl.engine.request import Request
-from internvl.errors import RequestError
+from internvl.errors import ContextLengthError, RequestError
 from internvl.media.image import read_size
 from internvl.media.source import Blob
 from internvl.preprocess.messages import Clip, Picture, parse_messages
@@ -41,6 +42,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 #: Threads for what takes milliseconds, so that a text need not wait behind somebody's video.
 _HELPERS = 4
+#: Longer than any real text's tokens on average; what holds more is refused unseen.
+_CHARS_PER_TOKEN = 32
 #: A prompt has hundreds in a row; one is enough to read.
 _IMAGE_TOKENS = re.compile(f"(?:{re.escape(IMAGE_CONTEXT)})+")
 _STAND_IN = Image.new("RGB", (8, 8))
@@ -131,10 +134,20 @@ class Answering:
             await held.aclose()
             raise
 
+    def check_text_length(self, num_chars: int) -> None:
+        """Refuse texts that cannot fit before they are cut into tokens, which may take minutes."""
+        most = self._engine.session_len * _CHARS_PER_TOKEN
+        if num_chars > most:
+            raise ContextLengthError(
+                f"the texts have {num_chars} characters; session_len is {self._engine.session_len} tokens, which hold"
+                f" {most} at the very most. Send less, or part of it"
+            )
+
     async def count(self, talk: Conversation, caller: Caller = NOBODY) -> Counted:
         """Return what a prompt will cost; pictures are neither decoded nor cut. Errors as of `start`."""
         files = ExitStack()
         try:
+            self._check_tools(talk)
             messages, media = await self._read(talk.messages, caller.owner, files)
             stood_in = replace(talk, messages=[_with_stand_ins(message) for message in messages])
             inputs = await self._help(lambda: self._processor(stood_in))
@@ -148,6 +161,7 @@ class Answering:
         """Return prompt and tiles; `held` gives back the room that the tiles take."""
         files = ExitStack()
         try:
+            self._check_tools(talk)
             messages, media = await self._read(talk.messages, caller.owner, files)
             filled = replace(talk, messages=messages)
             size = sum(item.num_tiles for item in media) * self._tile_bytes
@@ -160,6 +174,9 @@ class Answering:
         finally:
             files.close()
 
+    def _check_tools(self, talk: Conversation) -> None:
+        self.check_text_length(len(json.dumps(list(talk.tools), ensure_ascii=False)))
+
     @property
     def _tile_bytes(self) -> int:
         """Of one tile, (3, S, S) float32."""
@@ -170,7 +187,9 @@ class Answering:
     ) -> tuple[list[Message], list[MediaUsage]]:
         """Return the messages with their pictures' bytes, which `files` forgets, and what these will cost."""
         named, sources = find_sources(messages)
-        parse_messages(named)  # what is wrong with the messages is said before anything is fetched
+        # what is wrong with the messages is said before anything is fetched
+        turns = parse_messages(named)
+        self.check_text_length(sum(len(text) for turn in turns for text in turn.texts))
         reads = await self._media.read(sources, owner)
         files.callback(self._media.forget, reads)
         filled = fill(named, sources, reads)

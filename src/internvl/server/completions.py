@@ -82,6 +82,8 @@ def _read(body: CompletionRequest, service: Service) -> tuple[Conversing, list[M
 
 def _inputs(prompt: str | list[int], where: str, service: Service) -> ModelInputs:
     tokenizer = service.processor.tokenizer
+    if isinstance(prompt, str):
+        service.answering.check_text_length(len(prompt))
     ids = tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
     vocab_size = service.engine.model.config.text.vocab_size
     if not ids:

@@ -76,6 +76,7 @@ async def _inputs(
     if isinstance(each, TextPart):
         each = each.text
     if isinstance(each, str):
+        service.answering.check_text_length(len(each))
         ids = tokenizer.encode(each, special=False)
     elif isinstance(each, list):
         ids = each

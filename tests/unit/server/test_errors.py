@@ -102,6 +102,31 @@ def test_what_does_not_fit_is_answered_with_the_token_bill(app):
     assert "5000  answer" in error["message"]
 
 
+@pytest.mark.parametrize("place", ["message", "part", "tool", "prompt", "embedding"])
+def test_texts_that_cannot_fit_are_refused_before_they_are_cut_into_tokens(app, monkeypatch, place):
+    tokenizer = type(app.state.service.processor.tokenizer)
+    for name in ("encode", "encode_segments"):
+        monkeypatch.setattr(tokenizer, name, lambda *_, **__: pytest.fail("cut"))
+    text = "a" * 100_000
+    part = {"type": "text", "text": text}
+    path, fields = {
+        "message": ("chat/completions", {"messages": [{"role": "user", "content": text}]}),
+        "part": ("chat/completions", {"messages": [{"role": "user", "content": [part]}]}),
+        "tool": (
+            "chat/completions",
+            {
+                "messages": [{"role": "user", "content": "a"}],
+                "tools": [{"type": "function", "function": {"name": "f", "description": text}}],
+            },
+        ),
+        "prompt": ("completions", {"prompt": text}),
+        "embedding": ("embeddings", {"input": text}),
+    }[place]
+    error = error_of(post(app, f"/v1/{path}", {"model": "internvl", **fields}))
+    assert error["code"] == "context_length_exceeded"
+    assert "characters" in error["message"]
+
+
 def test_tiles_are_counted_before_any_picture_is_decoded(app):
     """A hostile picture of few bytes: 128 tiles, asked for 20 times."""
     parts = [{"type": "image_url", "image_url": {"url": data_url()}, "min_tiles": 128, "max_tiles": 128}] * 20

@@ -45,7 +45,9 @@ class SamplingFields(Strict):
     """A label, as the next ones: it changes nothing."""
     metadata: dict[str, Any] | None = None
     request_id: Label | None = None
-    logit_bias: dict[str, Annotated[int, Field(ge=-100, le=100)]] | None = None
+    logit_bias: (
+        Annotated[dict[str, Annotated[int, Field(ge=-100, le=100)]], Field(max_length=1024)] | None
+    ) = None
     """Token id -> -100, which bans the token; other numbers are refused."""
     frequency_penalty: Annotated[Any, NotSupported((0,), "use repetition_penalty")] = None
     presence_penalty: Annotated[Any, NotSupported((0,), "use repetition_penalty")] = None
