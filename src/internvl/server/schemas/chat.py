@@ -9,7 +9,7 @@ from pydantic import Field
 from internvl.server.schemas.base import NotSupported, Sent, Strict, by_shape, one_of
 from internvl.server.schemas.messages import ChatMessages, Tiles
 from internvl.server.schemas.sampling import Count, Label, SamplingFields
-from internvl.server.schemas.tools import JsonSchema, ResponseFormat, ToolChoice, Tools
+from internvl.server.schemas.tools import Expression, JsonSchema, ResponseFormat, ToolChoice, Tools
 
 
 class TilingOptions(Strict):
@@ -60,7 +60,7 @@ class ChatRequest(SamplingFields):
     response_format: ResponseFormat | None = None
     """The form of the answer; of this and the next four one may be given."""
     json_schema: one_of(by_shape, text=str, object=JsonSchema) | None = None  # type: ignore[valid-type]
-    regex: Annotated[str, Field(min_length=1)] | None = None
+    regex: Expression | None = None
     choice: (
         Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1, max_length=1024)] | None
     ) = None

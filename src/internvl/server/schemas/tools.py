@@ -10,6 +10,8 @@ from internvl.chat.tools import MAX_TOOLS
 from internvl.server.schemas.base import Strict, by_field, by_shape, one_of
 
 JsonSchema = dict[str, Any]
+#: Compiling takes memory by the length: an odd expression of 100 kB needs 800 MB.
+Expression = Annotated[str, Field(min_length=1, max_length=16_384)]
 FunctionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")]
 
 
@@ -115,7 +117,7 @@ class RegexFormat(Strict):
     """LMDeploy's: text that a regular expression matches as a whole."""
 
     type: Literal["regex_schema"]
-    regex_schema: Annotated[str, Field(min_length=1)]
+    regex_schema: Expression
 
 
 ResponseFormat = one_of(
