@@ -20,9 +20,9 @@ class ScriptedRequest:
 
 
 class ScriptedEngine:
-    """Answers a question by the first key of `script` that the question contains.
+    """Answers a question by the last key of `script` that the question contains.
 
-    A value is a text, told word by word, an endless iterator of words, or an exception.
+    A value is a text, told word by word, words to iterate over, or an exception.
     """
 
     def __init__(self, script=None, *, seconds_per_word=0.0):
@@ -49,7 +49,7 @@ class ScriptedEngine:
         self.num_running += 1
         try:
             pieces = request.pieces
-            words = iter(pieces.split(" ")) if isinstance(pieces, str) else pieces
+            words = iter(pieces.split(" ") if isinstance(pieces, str) else pieces)
             for count in itertools.count(1):
                 word = None if request.aborted.wait(self.seconds_per_word) else next(words, None)
                 reason = "abort" if request.aborted.is_set() else "stop" if word is None else None

@@ -35,8 +35,12 @@ MAX_PICTURES_ASKED = 16
 #: A page that is drawn more often than this only costs.
 _SECONDS_BETWEEN_DRAWINGS = 0.06
 
-#: Markdown that is code: there nothing is to be changed.
-_CODE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]*`)", re.DOTALL)
+#: Markdown that is code, where nothing is to be changed: fenced blocks, and spans between equal runs of backticks.
+_CODE = re.compile(
+    r"^ {0,3}(`{3,}|~{3,})[^\n]*\n.*?(?:^ {0,3}\1[`~]*[ \t]*$|\Z)"
+    r"|(?<![\\`])(`+)(?!`)(?:(?!\n[ \t]*\n).)+?(?<!`)\2(?!`)",
+    re.DOTALL | re.MULTILINE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +140,7 @@ class Chat:
 
     # -- what they see
 
-    def drawn(
-        self, conversation: Conversation, strings: Strings, *, complete: bool = True
-    ) -> list[dict[str, Any]]:
+    def drawn(self, conversation: Conversation, strings: Strings, *, complete: bool = True) -> list[Any]:
         """Return the conversation as messages for a chat window: {"role", "content": [text or {"path", "alt_text"}]}.
 
         Args:
@@ -236,11 +238,14 @@ class Chat:
             for whole in stream:
                 if whole.finish_reason is not None:
                     break
-                if seen is None and whole.usage.media:
+                if seen is not None and time.monotonic() - drawn_at < _SECONDS_BETWEEN_DRAWINGS:
+                    continue
+                first = seen is None
+                if first:
                     seen = self._seen(asker, asked, images, whole, settings)
-                    yield Update(conversation=_with(asked, whole, settings), answering=True, seen=seen)
-                elif time.monotonic() - drawn_at > _SECONDS_BETWEEN_DRAWINGS:
-                    yield Update(conversation=_with(asked, whole, settings), answering=True)
+                yield Update(
+                    conversation=_with(asked, whole, settings), answering=True, seen=seen if first else None
+                )
                 drawn_at = time.monotonic()
         if whole.finish_reason == "abort" and not whole.text:
             # stopped before a word came: as if it had not been asked
@@ -277,9 +282,15 @@ def plain_markdown(text: str) -> str:
     >>> plain_markdown("<b> ![x](http://y)")
     '&lt;b> !\\\\[x](http://y)'
     """
-    parts = _CODE.split(text)
-    parts[::2] = [part.replace("<", "&lt;").replace("![", "!\\[") for part in parts[::2]]
-    return "".join(parts)
+    pieces, place = [], 0
+    for code in _CODE.finditer(text):
+        pieces += [_plain(text[place : code.start()]), code[0]]
+        place = code.end()
+    return "".join([*pieces, _plain(text[place:])])
+
+
+def _plain(text: str) -> str:
+    return text.replace("<", "&lt;").replace("![", "!\\[")
 
 
 def _with(asked: Conversation, whole: Response, settings: AskSettings) -> Conversation:

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.data_classes import FileData
 
 from internvl.demo.chat import Asker, Chat, Draft, Update
+from internvl.demo.conversation import Conversation
 from internvl.demo.export import to_json, to_markdown
 from internvl.demo.seen import show_cost, show_tiles
 from internvl.demo.settings import MAX_NEW_TOKENS, AskSettings
@@ -95,7 +97,7 @@ class Page:
             buttons=["copy"],
             feedback_options=None,
             allow_tags=False,
-            group_consecutive_messages=True,
+            group_consecutive_messages=False,
             placeholder=str(i18n("welcome_page")),
             latex_delimiters=[
                 {"left": "$$", "right": "$$", "display": True},
@@ -178,10 +180,8 @@ class Page:
             gr.Markdown(str(i18n("save_hint")))
             self._save_markdown = gr.Button(i18n("save_markdown"), elem_id="save-markdown")
             self._save_json = gr.Button(i18n("save_json"), elem_id="save-json")
-            # the page's script clicks it as soon as it holds a file
-            self._download = gr.DownloadButton(
-                i18n("save"), elem_id="download", elem_classes=["unseen"], interactive=True
-            )
+            # the page's script follows the link that comes here
+            self._download = gr.Markdown("", elem_id="download", sanitize_html=False)
 
     # -- what happens
 
@@ -208,7 +208,7 @@ class Page:
         self._chatbot.example_select(self._ask_example, [self._kept, *settings], **answering)
         self._chatbot.retry(self._retry, [self._kept, *settings], **answering)
         self._chatbot.edit(self._edit, [self._kept, *settings], **answering)
-        self._composer.stop(self._stop, None, None, queue=False, **quick)
+        self._composer.stop(self._stop, None, None, concurrency_limit=None, **quick)
         for trigger in (self._chatbot.clear, self._new.click):
             trigger(self._clear, None, shown, **quick)
         self._camera_button.click(lambda: gr.Image(visible=True, value=None), None, self._camera, **quick)
@@ -263,14 +263,14 @@ class Page:
     def _clear(self, request: gr.Request) -> list[Any]:
         self._chat.stop(asker_of(request))
         empty = show_tiles([], {}, 0, asker_of(request).strings)
-        return [[], _composer(Draft(), answering=False), None, "", empty]
+        return [[], _composer(Draft(), answering=False), Conversation().to_json(), "", empty]
 
     def _load(self, request: gr.Request, kept: Any) -> list[Any]:
         asker = asker_of(request)
         update = self._chat.restore(asker, kept)
         self._warn(asker, update)
         chatbot = gr.Chatbot(
-            value=self._chat.drawn(update.conversation, asker.strings),
+            value=self._messages(update, asker),
             examples=[self._example(name, asker.strings) for name in _EXAMPLES],
         )
         composer = _composer(None, answering=False)
@@ -309,7 +309,7 @@ class Page:
             folder = Path(tempfile.mkdtemp(dir=self._chat.store.uploads_dir))
             path = folder / f"conversation.{kind}"
             path.write_text(text, encoding="utf-8")
-            return str(path)
+            return f'<a href="gradio_api/file={path}" download="{path.name}" tabindex="-1" aria-hidden="true"></a>'
 
         return export
 
@@ -324,7 +324,7 @@ class Page:
             raise gr.Error(html.escape(str(error)), print_exception=False) from error
         for update in updates:
             self._warn(asker, update)
-            messages = self._chat.drawn(update.conversation, asker.strings, complete=not update.answering)
+            messages = self._messages(update, asker)
             composer: Any = gr.skip()
             if update.draft is not None or not update.answering:
                 composer = _composer(update.draft, answering=update.answering)
@@ -338,6 +338,15 @@ class Page:
                 gr.skip() if update.seen is None else update.seen,
             ]
 
+    def _messages(self, update: Update, asker: Asker) -> list[Any]:
+        """Return the conversation as the chat window takes it."""
+        messages = self._chat.drawn(update.conversation, asker.strings, complete=not update.answering)
+        for message in messages:
+            message["content"] = [
+                part if isinstance(part, str) else _image(**part) for part in message["content"]
+            ]
+        return messages
+
     def _warn(self, asker: Asker, update: Update) -> None:
         if update.problem is not None:
             # Gradio takes the message for HTML
@@ -347,6 +356,18 @@ class Page:
         path = str(_HERE / "examples" / f"{name}.png")
         text = strings(f"example_{name}")
         return {"text": text, "display_text": text, "files": [path], "icon": path}
+
+
+def _image(path: str, alt_text: str) -> dict[str, Any]:
+    """Return a picture of a message. As a plain file it would lose its description on the way to the browser."""
+    file = FileData(path=path, mime_type="image/webp", orig_name=alt_text)
+    return {
+        "type": "component",
+        "component": "image",
+        "value": file.model_dump(),
+        "constructor_args": {},
+        "props": {"alt_text": alt_text},
+    }
 
 
 def _composer(draft: Draft | None, *, answering: bool) -> Any:

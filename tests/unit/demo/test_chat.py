@@ -63,6 +63,14 @@ def test_the_message_box_is_emptied_at_once_and_the_tiles_come_before_the_answer
     assert any(update.seen and update.answering for update in updates)
 
 
+def test_an_answer_grows_on_the_page_however_fast_its_words_come(store):
+    chat, _ = chat_with(store, {"x": "a b c d e f g h i j k l m n o p"}, seconds_per_word=0.02)
+    updates = chat.ask(ASKER, None, Draft("x"), SETTINGS)
+    texts = [update.conversation.turns[-1].text for update in updates if len(update.conversation.turns) == 2]
+    assert len(set(texts)) > 3
+    assert len(texts) < 16
+
+
 def test_the_second_turn_shows_the_model_the_whole_conversation(store):
     chat, engine = chat_with(store)
     first = ask(chat, files=[upload(store)])
@@ -203,6 +211,12 @@ def test_a_later_answer_may_name_regions_of_an_earlier_picture(store):
         ("a `<b>` c <i>", "a `<b>` c &lt;i>"),
         ("```html\n<p>\n```\n<p>", "```html\n<p>\n```\n&lt;p>"),
         ("```\n<p>", "```\n<p>"),
+        ("~~~\n<p>\n~~~\n<p>", "~~~\n<p>\n~~~\n&lt;p>"),
+        ("`` a`<b> `` <c>", "`` a`<b> `` &lt;c>"),
+        ("\\` <b> `", "\\` &lt;b> `"),
+        ("` <b>\n\n`", "` &lt;b>\n\n`"),
+        ("x ``` <b>", "x ``` &lt;b>"),
+        ("`" * 50 + "<b>", "`" * 50 + "&lt;b>"),
         ("**bold** and [link](https://x)", "**bold** and [link](https://x)"),
     ],
 )

@@ -53,8 +53,8 @@
   const watch = () => {
     const header = document.querySelector("#header #language-menu:empty")?.closest("#header");
     if (header) setUpHeader(header);
-    const link = document.querySelector("#download a[href], a#download[href]");
-    if (link && link.href !== downloaded && link.href !== location.href) {
+    const link = document.querySelector("#download a[href]");
+    if (link && link.href !== downloaded) {
       downloaded = link.href;
       link.click();
     }
