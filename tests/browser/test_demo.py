@@ -2,15 +2,21 @@
 
 import itertools
 import json
+from importlib.resources import files
 
 import pytest
 
 pytest.importorskip("gradio", reason="no gradio (pip install 'internvl[demo]')")
 
 from demo_browser import Window, chromium, running_demo
+from internvl.chat.pipeline import pipeline
+from internvl.demo.app import mount_demo
 from internvl.errors import CapacityError
+from internvl.server.app import create_app
+from internvl.server.config import ServerConfig
 from scripted_engine import ScriptedEngine, scripted_pipeline
-from tiny_engines import picture
+from server_client import served
+from tiny_engines import picture, tiny_engine
 
 pytestmark = [
     pytest.mark.browser,
@@ -331,3 +337,41 @@ def test_the_camera_takes_a_picture(open_window):
     window.page.wait_for_timeout(2000)
     window.page.locator("#camera").get_by_role("button", name="capture").first.click()
     window.page.locator("#composer img").wait_for()
+
+
+def test_the_page_works_beside_the_api(browser, engine, photos):
+    app = create_app(tiny_engine(), ServerConfig())
+    mount_demo(app, scripted_pipeline(engine))
+    with served(app) as address:
+        window = Window(browser, f"{address}/demo/")
+        window.ask("Where is it?", photos[0])
+        assert window.answers.first.inner_text().strip() == "It [1] is here."
+        tile = window.page.locator("#seen img").first
+        window.wait(lambda: tile.evaluate("image => image.naturalWidth") > 0)
+        window.tab("Save")
+        with window.page.expect_download() as download:
+            window.page.locator("#save-json").click()
+        assert json.loads(download.value.path().read_text())["messages"]
+        models = window.page.evaluate("fetch('/v1/models').then(response => response.json())")
+        assert models["data"][0]["id"] == "internvl"
+        assert window.outside == window.errors == []
+        window.close()
+
+
+def test_the_bundled_model_answers(browser, tmp_path):
+    example = files("internvl.demo").joinpath("examples/object.png")
+    (tmp_path / "object.png").write_bytes(example.read_bytes())
+    with pipeline("nano") as pipe, running_demo(pipe) as address:
+        window = Window(browser, address)
+        window.ask("What is this?", tmp_path / "object.png")
+        (expected,) = pipe.engine.generate([[{"role": "user", "content": _about(tmp_path / "object.png")}]])
+        assert window.answers.first.inner_text().strip() == expected.text
+        window.ask("What color is it?")
+        # the picture was not looked at again
+        assert pipe.engine.stats().picture_hits >= 1
+        assert window.outside == window.errors == []
+        window.close()
+
+
+def _about(path):
+    return [{"type": "image", "image": str(path)}, {"type": "text", "text": "What is this?"}]

@@ -78,7 +78,7 @@ def command(
     names = named(models or ["nano"])
     logging.basicConfig(level="WARNING", format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     try:
-        from internvl.demo.app import create_demo_app, require_gradio, run_app
+        from internvl.demo.app import create_demo_app, listen, require_gradio, run_app
         from internvl.server.run import is_loopback, loopback_hosts
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
@@ -92,6 +92,7 @@ def command(
             "listening on %s: whoever reaches this machine may use the model, without a password", host
         )
     require_gradio()
+    listening = listen(host, port)
     shelf = make_shelf(names, options)
     try:
         # a model that cannot be loaded should be known now; further ones wait until somebody asks them
@@ -102,8 +103,9 @@ def command(
             allowed_hosts=loopback_hosts(host) if local else (),
             limits=MediaLimits(max_pixels=max_image_mpx * 1_000_000),
         )
-        run_app(app, host=host, port=port, on_start=partial(_announce, open_browser=open_browser))
+        run_app(app, listening, on_start=partial(_announce, open_browser=open_browser))
     finally:
+        listening.close()
         shelf.close()
 
 

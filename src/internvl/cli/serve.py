@@ -238,9 +238,15 @@ def command(
         app = create_app(pipe, config)
         if demo:
             from internvl.demo.app import mount_demo
+            from internvl.demo.models import ModelShelf
 
-            limits = MediaLimits(max_pixels=config.max_media_pixels)
-            mount_demo(app, pipe, allowed_hosts=config.allowed_hosts, limits=limits)
+            mount_demo(
+                app,
+                ModelShelf({config.model_names[0]: lambda: pipe}),
+                allowed_hosts=config.allowed_hosts,
+                limits=MediaLimits(max_pixels=config.max_media_pixels),
+                ending=lambda: app.state.service.gate.draining,
+            )
         make_server(
             app, host=server_name, port=server_port, ssl_keyfile=ssl_keyfile, ssl_certfile=ssl_certfile
         ).run()

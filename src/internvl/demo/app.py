@@ -8,13 +8,15 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import os
+import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from internvl.demo.models import ModelShelf
 from internvl.demo.pictures import PictureStore
-from internvl.errors import MissingDependencyError
+from internvl.errors import ConfigError, MissingDependencyError
 from internvl.media.limits import DEFAULT_LIMITS, MediaLimits
 
 if TYPE_CHECKING:
@@ -35,7 +37,15 @@ def create_demo_app(
     from fastapi import FastAPI
 
     app = FastAPI(title="internvl demo", docs_url=None, redoc_url=None, openapi_url=None)
-    return mount_demo(app, models, path="/", allowed_hosts=allowed_hosts, limits=limits)
+    app.state.ending = False
+    return mount_demo(
+        app,
+        models,
+        path="/",
+        allowed_hosts=allowed_hosts,
+        limits=limits,
+        ending=lambda: bool(app.state.ending),
+    )
 
 
 def mount_demo(
@@ -45,6 +55,7 @@ def mount_demo(
     path: str = "/demo",
     allowed_hosts: Sequence[str] = (),
     limits: MediaLimits = DEFAULT_LIMITS,
+    ending: Callable[[], bool] = lambda: False,
 ) -> FastAPI:
     """Put the demo into an application and return that.
 
@@ -56,19 +67,25 @@ def mount_demo(
         path: Where the demo is to be found, "/" for all of the application.
         allowed_hosts: Host headers that the demo answers (against DNS rebinding); empty = any.
         limits: On pictures.
+        ending: Whether the server is about to end: pages that are still open are then no reason to wait.
 
     Raises:
         MissingDependencyError: Gradio is not installed.
     """
     require_gradio()
     store = PictureStore(limits=limits)
-    _in_a_loop(lambda: _mount(app, models, store, path, allowed_hosts))
+    _in_a_loop(lambda: _mount(app, models, store, path, allowed_hosts, ending))
     _close_at_end(app, store)
     return app
 
 
 def _mount(
-    app: FastAPI, models: ModelShelf | Pipeline, store: PictureStore, path: str, allowed_hosts: Sequence[str]
+    app: FastAPI,
+    models: ModelShelf | Pipeline,
+    store: PictureStore,
+    path: str,
+    allowed_hosts: Sequence[str],
+    ending: Callable[[], bool],
 ) -> None:
     import gradio as gr
     from starlette.middleware import Middleware
@@ -81,7 +98,9 @@ def _mount(
     os.environ["GRADIO_TEMP_DIR"] = str(store.uploads_dir)
     blocks = build_demo(models, store)
     readable = (store.shown_dir, store.uploads_dir)
-    guard = Middleware(DemoGuard, readable=readable, uploads=store.uploads_dir, allowed_hosts=allowed_hosts)
+    guard = Middleware(
+        DemoGuard, readable=readable, uploads=store.uploads_dir, allowed_hosts=allowed_hosts, ending=ending
+    )
     gr.mount_gradio_app(
         app,
         blocks,
@@ -117,28 +136,42 @@ def build_demo(models: ModelShelf | Pipeline, store: PictureStore) -> Blocks:
     return Page(Chat(shelf, store)).build()
 
 
-def run_app(app: FastAPI, *, host: str, port: int, on_start: Callable[[str], None]) -> None:
-    """Serve an application until a signal comes; `on_start` is told the page's address."""
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens there; port 0 takes a free one. Raises ConfigError: There is none to have."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(
+            f"cannot listen on {host}, port {port}: {reason}. Choose another with --host or --port."
+        ) from error
+
+
+def run_app(app: FastAPI, listening: socket.socket, *, on_start: Callable[[str], None]) -> None:
+    """Serve an application of `create_demo_app` until a signal comes; `on_start` is told the page's address."""
     import uvicorn
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[Any] | None = None) -> None:
             await super().startup(sockets)
             if self.started:
-                on_start(_address(self.servers[0].sockets[0].getsockname()))
+                on_start(_address(listening.getsockname()))
+
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            app.state.ending = True
+            super().handle_exit(sig, frame)
 
     config = uvicorn.Config(
         app,
-        host=host,
-        port=port,
         log_config=None,
         access_log=False,
         proxy_headers=False,  # anybody could claim to be another address
         server_header=False,
         ws="none",
-        timeout_graceful_shutdown=3,  # pages hold a connection open as long as they are open
+        timeout_graceful_shutdown=5,
     )
-    Server(config).run()
+    Server(config).run(sockets=[listening])
 
 
 def _address(name: tuple[Any, ...]) -> str:

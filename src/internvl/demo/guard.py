@@ -8,10 +8,11 @@ here, before anything of Gradio's runs.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
 from urllib.parse import unquote
@@ -39,6 +40,9 @@ _GET = frozenset(
 _GET_BELOW = ("/assets/", "/static/", "/svelte/", "/gradio_api/heartbeat/")
 _FILE = "/gradio_api/file="
 _POST = frozenset(("/gradio_api/queue/join", "/gradio_api/upload", "/gradio_api/cancel", "/gradio_api/reset"))
+#: Answers that go on as long as a page is open.
+_OPEN_ENDED = ("/gradio_api/heartbeat/", "/gradio_api/queue/data")
+_SECONDS_BETWEEN_LOOKS = 0.5
 
 #: Largest request but an upload: a conversation and what is around it.
 MAX_BODY_BYTES = 16 << 20
@@ -80,11 +84,25 @@ class DemoGuard:
     """ASGI middleware inside the demo's application."""
 
     def __init__(
-        self, app: ASGIApp, *, readable: Sequence[Path], uploads: Path, allowed_hosts: Sequence[str] = ()
+        self,
+        app: ASGIApp,
+        *,
+        readable: Sequence[Path],
+        uploads: Path,
+        allowed_hosts: Sequence[str] = (),
+        ending: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`readable`: folders whose files browsers may get; `uploads`: where uploads lie until they are read;
-        `allowed_hosts`: Host headers that are answered, against DNS rebinding; empty = any."""
+        """Wrap an application.
+
+        Args:
+            app: Gradio's.
+            readable: Folders whose files browsers may get.
+            uploads: Where uploads lie until they are read.
+            allowed_hosts: Host headers that are answered, against DNS rebinding; empty = any.
+            ending: Whether the server is about to end: open pages are then no reason to wait.
+        """
         self._app = app
+        self._ending = ending
         self._readable = [folder.resolve() for folder in readable]
         self._uploads = uploads
         self._hosts = frozenset(host.lower() for host in allowed_hosts)
@@ -106,7 +124,23 @@ class DemoGuard:
         receive = _counted(receive, MAX_UPLOAD_BYTES if path.endswith("/upload") else MAX_BODY_BYTES)
         if path == "/" and scope["method"] == "GET":
             send = self._page(scope, nonce, send)
-        await self._app(scope, receive, _with_headers(send, nonce))
+        send = _with_headers(send, nonce)
+        if path.startswith(_OPEN_ENDED):
+            await self._until_the_end(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _until_the_end(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request whose answer goes on as long as a page is open, or the server runs."""
+        task = asyncio.ensure_future(self._app(scope, receive, send))
+        try:
+            while not task.done() and not self._ending():
+                await asyncio.wait((task,), timeout=_SECONDS_BETWEEN_LOOKS)
+            if task.done():
+                task.result()
+        finally:
+            task.cancel()
+            await asyncio.wait((task,))
 
     def _refusal(self, scope: Scope) -> PlainTextResponse | None:
         """Return the answer to a request that does not pass."""

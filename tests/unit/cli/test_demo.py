@@ -52,9 +52,17 @@ def run_to_the_server(monkeypatch, *arguments):
     monkeypatch.setattr(demo, "open_pipeline", lambda model, options: FakePipeline())
     monkeypatch.setattr("internvl.demo.app.require_gradio", lambda: None)
     monkeypatch.setattr("internvl.demo.app.create_demo_app", lambda shelf, **options: seen.update(options))
-    monkeypatch.setattr("internvl.demo.app.run_app", lambda app, **options: seen.update(options))
+    monkeypatch.setattr(
+        "internvl.demo.app.listen", lambda *address: seen.update(address=address) or FakeSocket()
+    )
+    monkeypatch.setattr("internvl.demo.app.run_app", lambda app, listening, **options: seen.update(options))
     assert main.run(["demo", *arguments]) == 0
     return seen
+
+
+class FakeSocket:
+    def close(self):
+        pass
 
 
 class FakePipeline:
@@ -65,7 +73,7 @@ class FakePipeline:
 def test_by_default_only_this_machine_is_served(monkeypatch, caplog):
     with caplog.at_level(logging.WARNING):
         seen = run_to_the_server(monkeypatch)
-    assert (seen["host"], seen["port"]) == ("127.0.0.1", 7860)
+    assert seen["address"] == ("127.0.0.1", 7860)
     assert "127.0.0.1" in seen["allowed_hosts"]
     assert not caplog.records
 
