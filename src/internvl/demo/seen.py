@@ -96,7 +96,7 @@ def show_tiles(
     """
     if not media:
         return f'<p class="hint">{_text(strings("nothing_seen"))}</p>'
-    shown = [usage for usage in media if usage.index in tiles]
+    shown = [usage for usage in reversed(media) if usage.index in tiles]  # the last question's first
     return "".join(_figure(usage, tiles[usage.index], image_size, strings) for usage in shown)
 
 

@@ -57,9 +57,9 @@ def test_every_tile_has_a_name_in_the_readers_language_and_the_markup_is_sound(l
     tiles = {0: [f"a{n}" for n in range(7)], 1: ["b"]}
     page = show_tiles([usage(), usage(1, 1, 1, thumbnail=False)], tiles, 56, strings)
     images = Tags(page).images
-    assert [image["src"] for image in images] == [*tiles[0], "b"]
-    assert images[0]["alt"] == f"{strings('picture', number=1)}, {strings('tile', number=1)}"
-    assert images[6]["alt"].endswith(strings("overview"))
+    assert [image["src"] for image in images] == ["b", *tiles[0]]
+    assert images[1]["alt"] == f"{strings('picture', number=1)}, {strings('tile', number=1)}"
+    assert images[7]["alt"].endswith(strings("overview"))
     assert re.search(r"120×80 → 3×2 \+ 1 · \S.*28<", page)
     assert "120×80 → 1×1 ·" in page
 
