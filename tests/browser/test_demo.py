@@ -16,6 +16,7 @@ from internvl.server.app import create_app
 from internvl.server.config import ServerConfig
 from scripted_engine import ScriptedEngine, scripted_pipeline
 from server_client import served
+from tiny_clips import write_clip
 from tiny_engines import picture, tiny_engine
 
 pytestmark = [
@@ -190,6 +191,16 @@ def test_named_regions_are_drawn_over_the_picture(open_window, photos):
     marked = window.page.locator("#chat .bot img")
     assert marked.get_attribute("alt") == "The picture with the named regions"
     window.wait(lambda: marked.evaluate("image => image.naturalWidth") == 160)
+
+
+def test_a_video_is_shown_as_its_frames(open_window, tmp_path, engine):
+    clip = write_clip(tmp_path / "clip.mp4", 24)
+    window = open_window()
+    window.page.set_input_files("#composer input[type=file]", str(clip))
+    window.page.locator("#composer .thumbnail-item").wait_for()
+    window.ask("What happens?")
+    assert window.page.locator("#chat .user img").get_attribute("alt") == "Video 1"
+    assert window.page.locator("#seen figure img").count() == 8
 
 
 def test_what_a_model_says_cannot_touch_the_page_or_fetch_anything(open_window):

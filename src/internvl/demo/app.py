@@ -90,7 +90,7 @@ def _mount(
     import gradio as gr
     from starlette.middleware import Middleware
 
-    from internvl.demo.guard import DemoGuard
+    from internvl.demo.guard import MAX_UPLOAD_BYTES, DemoGuard
     from internvl.demo.page import I18N
     from internvl.demo.theme import STYLE, make_theme
 
@@ -110,7 +110,7 @@ def _mount(
         footer_links=[],
         run_history=False,
         show_error=False,
-        max_file_size=store.limits.max_bytes,
+        max_file_size=min(store.limits.max_video_bytes, MAX_UPLOAD_BYTES),
         ssr_mode=False,
         enable_monitoring=False,
         pwa=False,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -21,11 +22,12 @@ from internvl.demo.boxes import draw_regions, read_regions
 from internvl.demo.conversation import Conversation, Cost, Turn, read_conversation
 from internvl.demo.export import describe_answer
 from internvl.demo.models import ModelShelf
-from internvl.demo.pictures import PictureStore
-from internvl.demo.seen import MAX_SHOWN, TileFolder, save_tiles, show_tiles
+from internvl.demo.pictures import PictureStore, is_video_id
+from internvl.demo.seen import MAX_SHOWN, Shown, TileFolder, save_tiles, show_tiles
 from internvl.demo.settings import AskSettings
 from internvl.demo.strings import Strings
 from internvl.errors import InternVLError, RequestError
+from internvl.media.video import Video
 from internvl.types import Response
 
 logger = logging.getLogger(__name__)
@@ -156,8 +158,10 @@ class Chat:
                 content: list[Any] = []
                 for picture in turn.pictures:
                     number += 1
-                    content.append(self._shown_picture(picture, strings("picture", number=number), strings))
-                asked = turn.pictures or asked
+                    name = strings("video" if is_video_id(picture) else "picture", number=number)
+                    content.append(self._shown_picture(picture, name, strings))
+                # boxes are places in pictures; a video's frames have none
+                asked = tuple(each for each in turn.pictures if not is_video_id(each)) or asked
                 content += [turn.text] if turn.text else []
             else:
                 whole = complete or place < len(conversation.turns) - 1
@@ -182,7 +186,9 @@ class Chat:
                 boxes = [(region.number, region.box_xyxy_norm1000) for region in regions]
 
                 def draw(picture: str = picture, regions: Any = regions) -> Image.Image:
-                    return draw_regions(self.store.open(picture), regions)
+                    image = self.store.open(picture)
+                    assert isinstance(image, Image.Image)
+                    return draw_regions(image, regions)
 
                 path = self.store.derived(f"boxes {picture} {boxes}", draw)
                 content.append({"path": str(path), "alt_text": strings("marked")})
@@ -218,12 +224,12 @@ class Chat:
         settings: AskSettings,
         draft: Draft | None,
     ) -> Iterator[Update]:
-        images: dict[str, Image.Image] = {}
+        opened: dict[str, Image.Image | Video] = {}
 
-        def open_picture(picture: str) -> Image.Image:
-            if picture not in images:
-                images[picture] = self.store.open(picture)
-            return images[picture]
+        def open_picture(picture: str) -> Image.Image | Video:
+            if picture not in opened:
+                opened[picture] = self.store.open(picture)
+            return opened[picture]
 
         stream = self.answers.stream(
             asker.window,
@@ -242,7 +248,7 @@ class Chat:
                     continue
                 first = seen is None
                 if first:
-                    seen = self._seen(asker, asked, images, whole, settings)
+                    seen = self._seen(asker, asked, opened, whole, settings)
                 yield Update(
                     conversation=_with(asked, whole, settings), answering=True, seen=seen if first else None
                 )
@@ -252,26 +258,35 @@ class Chat:
             yield Update(conversation=before, answering=False, draft=draft)
             return
         if seen is None:
-            seen = self._seen(asker, asked, images, whole, settings)
+            seen = self._seen(asker, asked, opened, whole, settings)
         yield Update(conversation=_with(asked, whole, settings), answering=False, seen=seen)
 
     def _seen(
         self,
         asker: Asker,
         asked: Conversation,
-        images: dict[str, Image.Image],
+        opened: dict[str, Image.Image | Video],
         whole: Response,
         settings: AskSettings,
     ) -> str:
         """Return the tiles of the prompt's last pictures as HTML."""
         image_size = self.models.get(settings.model).engine.processor.config.image_size
         folder = self._tiles.new_view(asker.window)
-        media = [usage for usage in whole.usage.media if usage.index < len(asked.pictures)]
-        urls: dict[int, list[str]] = {}
-        for usage in media[-MAX_SHOWN:]:
-            paths = save_tiles(images[asked.pictures[usage.index]], usage, image_size, folder)
-            urls[usage.index] = [f"gradio_api/file={path}" for path in paths]
-        return show_tiles(media, urls, image_size, asker.strings)
+        media = deque(whole.usage.media)
+        shown = []
+        for number, picture in enumerate(asked.pictures, start=1):
+            source = opened[picture]
+            count = len(source) if isinstance(source, Video) else 1
+            own = tuple(media.popleft() for _ in range(count))
+            if len(media) >= MAX_SHOWN:
+                continue
+            images = source if isinstance(source, Video) else (source,)
+            urls = []
+            for image, usage in zip(images, own, strict=True):
+                paths = save_tiles(image, usage, image_size, folder)
+                urls.append(tuple(f"gradio_api/file={path}" for path in paths))
+            shown.append(Shown(number, own, tuple(urls)))
+        return show_tiles(shown, image_size, asker.strings)
 
 
 def plain_markdown(text: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from internvl.demo.pictures import is_picture_id
+from internvl.demo.pictures import is_picture_id, is_video_id
 from internvl.errors import RequestError
 from internvl.types import FinishReason, Message, Usage
 
@@ -110,15 +110,19 @@ class Conversation:
         """Return OpenAI-style messages, pictures in front of their question.
 
         Args:
-            open_picture: Returns what stands for a picture's id in a part {"type": "image", "image": ...}.
+            open_picture: Returns what stands for an id in a part {"type": "image", "image": ...}, or of a
+                video {"type": "video", "video": ...}.
             system: System message; None leaves it to the model's template.
-            max_tiles: Of each picture; None leaves it to the model.
+            max_tiles: Of each picture (a video's frames have one each); None leaves it to the model.
         """
         messages: list[Message] = [] if system is None else [{"role": "system", "content": system}]
         tiles = {} if max_tiles is None else {"max_tiles": max_tiles}
         for turn in self.turns:
             parts: list[Any] = [
-                {"type": "image", "image": open_picture(picture), **tiles} for picture in turn.pictures
+                {"type": "video", "video": open_picture(picture)}
+                if is_video_id(picture)
+                else {"type": "image", "image": open_picture(picture), **tiles}
+                for picture in turn.pictures
             ]
             content = [*parts, {"type": "text", "text": turn.text}] if parts else turn.text
             messages.append({"role": turn.role, "content": content})

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Callable
 from typing import Any
 
 from internvl.demo.conversation import Conversation, Turn
+from internvl.demo.pictures import is_video_id
 from internvl.demo.strings import Strings
-from internvl.errors import RequestError
-from internvl.media.formats import sniff
-from internvl.media.source import Blob
 
-ReadPicture = Callable[[str], bytes]
+#: Returns a picture as a data: URL by its id, or None where it is gone.
+DataUrl = Callable[[str], str | None]
 
 
-def to_markdown(conversation: Conversation, read_picture: ReadPicture, strings: Strings) -> str:
+def to_markdown(conversation: Conversation, data_url: DataUrl, strings: Strings) -> str:
     """Return the conversation as one Markdown document; pictures are data URLs.
 
     Args:
         conversation: What was said.
-        read_picture: Returns a picture's bytes by its id; raises RequestError where they are gone.
+        data_url: Of what is to be seen; of a video a picture of its frames.
         strings: Of the reader's language.
     """
     pieces = [f"# {strings('conversation')}"]
@@ -30,8 +28,8 @@ def to_markdown(conversation: Conversation, read_picture: ReadPicture, strings: 
         pieces.append(f"## {strings('you') if turn.role == 'user' else turn.model or strings('model')}")
         for picture in turn.pictures:
             number += 1
-            url = _data_url(picture, read_picture)
-            name = strings("picture", number=number)
+            url = data_url(picture)
+            name = strings("video" if is_video_id(picture) else "picture", number=number)
             pieces.append(f"![{name}]({url})" if url else f"({name}: {strings('picture_gone')})")
         pieces.append(turn.text)
         if turn.cost is not None:
@@ -39,19 +37,18 @@ def to_markdown(conversation: Conversation, read_picture: ReadPicture, strings: 
     return "\n\n".join(pieces) + "\n"
 
 
-def to_json(
-    conversation: Conversation, read_picture: ReadPicture, *, model: str, system: str | None = None
-) -> str:
+def to_json(conversation: Conversation, data_url: DataUrl, *, model: str, system: str | None = None) -> str:
     """Return the conversation as JSON: OpenAI's messages, and what each answer cost.
 
     The messages can be sent to `/v1/chat/completions` or passed to a pipeline. A picture that is gone is a text part.
     """
 
     def part(picture: str) -> dict[str, Any]:
-        url = _data_url(picture, read_picture)
+        url = data_url(picture)
         if url is None:
             return {"type": "text", "text": "(a picture that is no longer there)"}
-        return {"type": "image_url", "image_url": {"url": url}}
+        kind = "video_url" if is_video_id(picture) else "image_url"
+        return {"type": kind, kind: {"url": url}}
 
     messages: list[dict[str, Any]] = [] if system is None else [{"role": "system", "content": system}]
     for turn in conversation.turns:
@@ -82,13 +79,3 @@ def describe_answer(turn: Turn, strings: Strings) -> str:
         if cost.tokens_per_s is not None:
             pieces.append(strings("per_second", number=f"{cost.tokens_per_s:.0f}"))
     return " · ".join(pieces)
-
-
-def _data_url(picture: str, read_picture: ReadPicture) -> str | None:
-    """Return a picture as a data: URL, or None where it is gone."""
-    try:
-        data = read_picture(picture)
-    except RequestError:
-        return None
-    kind = sniff(Blob(data, "picture")).name.lower()
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

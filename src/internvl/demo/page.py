@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,7 @@ class Page:
             show_label=False,
             placeholder=str(i18n("message_hint")),
             sources=["upload"],
-            file_types=["image"],
+            file_types=["image", "video"],
             file_count="multiple",
             max_lines=8,
             max_plain_text_length=100_000,
@@ -262,7 +263,7 @@ class Page:
 
     def _clear(self, request: gr.Request) -> list[Any]:
         self._chat.stop(asker_of(request))
-        empty = show_tiles([], {}, 0, asker_of(request).strings)
+        empty = show_tiles([], 0, asker_of(request).strings)
         return [[], _composer(Draft(), answering=False), Conversation().to_json(), "", empty]
 
     def _load(self, request: gr.Request, kept: Any) -> list[Any]:
@@ -294,19 +295,19 @@ class Page:
     def _show_code(self, request: gr.Request, kept: Any, kind: Any, *settings: Any) -> Any:
         kind = kind if kind in KINDS else "curl"
         conversation = self._chat.restore(asker_of(request), kept).conversation
-        code = snippet(kind, conversation, _settings(settings), extension=self._chat.store.extension)
+        code = snippet(kind, conversation, _settings(settings), file_name=self._chat.store.file_name)
         return gr.Code(code, language=KINDS[kind][1])
 
     def _exporter(self, kind: str) -> Callable[..., Any]:
         def export(request: gr.Request, kept: Any, *settings: Any) -> str:
-            asker, asked = asker_of(request), _settings(settings)
+            asker, asked, store = asker_of(request), _settings(settings), self._chat.store
             conversation = self._chat.restore(asker, kept).conversation
             if kind == "md":
-                text = to_markdown(conversation, self._chat.store.read, asker.strings)
+                text = to_markdown(conversation, partial(store.data_url, shown=True), asker.strings)
             else:
                 system = asked.system_message
-                text = to_json(conversation, self._chat.store.read, model=asked.model, system=system)
-            folder = Path(tempfile.mkdtemp(dir=self._chat.store.uploads_dir))
+                text = to_json(conversation, store.data_url, model=asked.model, system=system)
+            folder = Path(tempfile.mkdtemp(dir=store.uploads_dir))
             path = folder / f"conversation.{kind}"
             path.write_text(text, encoding="utf-8")
             return f'<a href="gradio_api/file={path}" download="{path.name}" tabindex="-1" aria-hidden="true"></a>'

@@ -1,12 +1,14 @@
-"""Where the demo keeps the pictures of its conversations: original bytes for the model, a copy for the eye.
+"""Where the demo keeps the pictures and videos of its conversations: the file for the model, a copy for the eye.
 
 An uploaded file is checked and decoded once, within the limits of `media.limits`, and then known by the hash of
-its bytes. What browsers get back is never what somebody uploaded but a picture that we encoded. The directory belongs
-to one process, is bounded and goes with it; a conversation that outlives its pictures says so.
+its bytes. What browsers get back is never what somebody uploaded but a picture that we encoded, of a video a sheet of
+its sampled frames. The directory belongs to one process, is bounded and goes with it; a conversation that outlives its
+pictures says so. Where it makes no difference, "picture" means videos too.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 import re
@@ -23,19 +25,33 @@ from PIL import Image
 from internvl.errors import MediaError, RequestError
 from internvl.media.formats import sniff
 from internvl.media.image import decode_image
+from internvl.media.kind import media_kind
 from internvl.media.limits import DEFAULT_LIMITS, MediaLimits
 from internvl.media.source import Blob, short_name
+from internvl.media.video import Video, load_video
+from internvl.media.video_formats import HEAD_BYTES, find_container
 
 #: Longer side of the copies that are shown, pixels.
 SHOWN_SIDE = 1280
-MAX_BYTES = 2 << 30
+MAX_BYTES = 4 << 30
+_GONE = "a picture of this conversation is no longer on the server; start a new one and add the picture again"
 
-_ID = re.compile(r"[0-9a-f]{64}")
+#: A sheet of frames: as many side by side, each so wide.
+_SHEET_COLUMNS, _SHEET_WIDTH = 4, 300
+
+#: A hash; of a video with a letter behind it.
+_ID = re.compile(r"[0-9a-f]{64}v?")
+_EXTENSIONS = {"MP4": "mp4", "Matroska/WebM": "webm", "GIF": "gif", "AVI": "avi", "animated PNG": "png"}
 
 
 def is_picture_id(value: Any) -> bool:
     """Whether something has the form of a picture's id; then it is safe as a file name."""
     return isinstance(value, str) and _ID.fullmatch(value) is not None
+
+
+def is_video_id(picture_id: str) -> bool:
+    """Whether an id is a video's."""
+    return picture_id.endswith("v")
 
 
 class PictureStore:
@@ -64,41 +80,74 @@ class PictureStore:
         path = Path(path).resolve()
         if not path.is_relative_to(self.uploads_dir.resolve()):
             raise MediaError(f"{short_name(path.name)} was not uploaded here. Add the picture again.")
+        if media_kind(path) == "video":
+            return self._add_video(path)
         data = _read(path, self.limits)
         picture_id = hashlib.sha256(data).hexdigest()
-        if self._touch(picture_id):
-            return picture_id
-        image = decode_image(Blob(data, short_name(path.name)), limits=self.limits)
-        shown = self._shown_path(picture_id)
-        save_shown(image, shown)
-        original = self._originals / picture_id
-        original.write_bytes(data)
-        with self._lock:
-            self._sizes[picture_id] = len(data) + shown.stat().st_size
-            self._make_room()
+        if not self._touch(picture_id):
+            save_shown(
+                decode_image(Blob(data, short_name(path.name)), limits=self.limits),
+                self._shown_path(picture_id),
+            )
+            (self._originals / picture_id).write_bytes(data)
+            self._keep(picture_id)
         return picture_id
 
-    def open(self, picture_id: str) -> Image.Image:
-        """Return a picture in RGB, upright. Raises RequestError where it is gone."""
+    def _add_video(self, path: Path) -> str:
+        with path.open("rb") as file:
+            picture_id = hashlib.file_digest(file, "sha256").hexdigest() + "v"
+        if not self._touch(picture_id):
+            save_shown(_sheet(load_video(path, limits=self.limits)), self._shown_path(picture_id))
+            shutil.copyfile(path, self._originals / picture_id)
+            self._keep(picture_id)
+        return picture_id
+
+    def open(self, picture_id: str) -> Image.Image | Video:
+        """Return a picture in RGB, upright, or a video. Raises RequestError where it is gone."""
+        if is_video_id(picture_id):
+            return load_video(self._original(picture_id), limits=self.limits)
         return decode_image(Blob(self.read(picture_id), "picture"), limits=self.limits)
 
     def read(self, picture_id: str) -> bytes:
         """Return the uploaded bytes. Raises RequestError where they are gone."""
-        if self._touch(picture_id):
-            try:
-                return (self._originals / picture_id).read_bytes()
-            except FileNotFoundError:  # another thread made room in this moment
-                pass
-        raise RequestError(
-            "a picture of this conversation is no longer on the server; start a new one and add the picture again"
-        )
-
-    def extension(self, picture_id: str) -> str:
-        """Return how a file of this picture is named at its end: "png", "jpeg", ...; "png" where it is gone."""
         try:
-            return sniff(Blob(self.read(picture_id), "picture")).name.lower()
-        except RequestError:
-            return "png"
+            return self._original(picture_id).read_bytes()
+        except FileNotFoundError:  # another thread made room in this moment
+            raise RequestError(_GONE) from None
+
+    def _original(self, picture_id: str) -> Path:
+        path = self._originals / picture_id
+        if not self._touch(picture_id) or not path.exists():
+            raise RequestError(_GONE)
+        return path
+
+    def file_name(self, picture_id: str, number: int) -> str:
+        """Return what to call a picture's file: "picture-1.png", "video-2.mp4"."""
+        kind, ending = ("video", "mp4") if is_video_id(picture_id) else ("picture", "png")
+        try:
+            with self._original(picture_id).open("rb") as file:
+                head = file.read(HEAD_BYTES)
+        except (RequestError, FileNotFoundError):
+            return f"{kind}-{number}.{ending}"
+        if kind == "picture":
+            return f"picture-{number}.{sniff(Blob(head, kind)).name.lower()}"
+        container = find_container(head)
+        return f"video-{number}.{_EXTENSIONS.get(container.name, ending) if container else ending}"
+
+    def data_url(self, picture_id: str, *, shown: bool = False) -> str | None:
+        """Return a picture as a data: URL, or None where it is gone.
+
+        Args:
+            picture_id: Which one.
+            shown: The copy that browsers see instead of the uploaded file.
+        """
+        try:
+            data = self._shown_path(picture_id).read_bytes() if shown else self.read(picture_id)
+        except (FileNotFoundError, RequestError):
+            return None
+        ending = "webp" if shown else self.file_name(picture_id, 0).rpartition(".")[2]
+        kind = "video" if is_video_id(picture_id) and not shown else "image"
+        return f"data:{kind}/{ending};base64,{base64.b64encode(data).decode()}"
 
     def shown(self, picture_id: str) -> Path | None:
         """Return the file that shows a picture, or None where it is gone."""
@@ -115,9 +164,7 @@ class PictureStore:
         path = self._shown_path(key)
         if not self._touch(key):
             save_shown(make(), path)
-            with self._lock:
-                self._sizes[key] = path.stat().st_size
-                self._make_room()
+            self._keep(key)
         return path
 
     def close(self) -> None:
@@ -135,6 +182,13 @@ class PictureStore:
             self._sizes.move_to_end(picture_id)
             return True
 
+    def _keep(self, key: str) -> None:
+        """Count what was written under a key, and make room for it."""
+        files = (self._originals / key, self._shown_path(key))
+        with self._lock:
+            self._sizes[key] = sum(path.stat().st_size for path in files if path.exists())
+            self._make_room()
+
     def _make_room(self) -> None:
         while len(self._sizes) > 1 and sum(self._sizes.values()) > self._max_bytes:
             oldest, _ = self._sizes.popitem(last=False)
@@ -149,6 +203,19 @@ def save_shown(image: Image.Image, path: Path, side: int = SHOWN_SIDE) -> None:
     small = image.width * image.height <= 512 * 512
     # WebP ends at 16383 pixels a side, far above `side`
     image.save(path, "WEBP", lossless=small, quality=90, method=2)
+
+
+def _sheet(video: Video) -> Image.Image:
+    """Return the sampled frames of a video, row by row."""
+    width = min(_SHEET_WIDTH, video.width)
+    height = max(1, round(video.height * width / video.width))
+    columns = min(_SHEET_COLUMNS, len(video))
+    rows = -(-len(video) // columns)
+    sheet = Image.new("RGB", (columns * width, rows * height), "white")
+    for n, frame in enumerate(video):
+        row, column = divmod(n, columns)
+        sheet.paste(frame.resize((width, height)), (column * width, row * height))
+    return sheet
 
 
 def _read(path: Path, limits: MediaLimits) -> bytes:

@@ -7,6 +7,7 @@ import secrets
 import shutil
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
@@ -17,8 +18,20 @@ from internvl.demo.strings import Strings
 from internvl.preprocess.tiling import cut_tiles
 from internvl.types import MediaUsage
 
-#: Pictures of one prompt whose tiles are shown: the last ones.
-MAX_SHOWN = 12
+#: Pictures and frames of one prompt whose tiles are shown: the last ones.
+MAX_SHOWN = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A picture, or a video with its frames, and where its tiles are."""
+
+    number: int
+    """In the conversation, from 1."""
+    media: tuple[MediaUsage, ...]
+    """One; of a video one for each frame."""
+    urls: tuple[tuple[str, ...], ...]
+    """Addresses of the tiles of each of `media`."""
 
 
 class TileFolder:
@@ -83,50 +96,67 @@ def show_cost(cost: Cost | None, strings: Strings) -> str:
     return f'<dl class="facts">{cells}</dl>'
 
 
-def show_tiles(
-    media: Sequence[MediaUsage], tiles: dict[int, list[str]], image_size: int, strings: Strings
-) -> str:
-    """Return the tiles of a prompt's pictures as HTML.
+def show_tiles(shown: Sequence[Shown], image_size: int, strings: Strings) -> str:
+    """Return the tiles of a prompt's pictures and videos as HTML, the last question's first.
 
     Args:
-        media: Of the whole prompt.
-        tiles: The addresses of a picture's tiles by the picture's index; pictures that are missing are left out.
+        shown: In the order of the conversation.
         image_size: Side of a tile, pixels.
         strings: Of the reader's language.
     """
-    if not media:
+    if not shown:
         return f'<p class="hint">{_text(strings("nothing_seen"))}</p>'
-    shown = [usage for usage in reversed(media) if usage.index in tiles]  # the last question's first
-    return "".join(_figure(usage, tiles[usage.index], image_size, strings) for usage in shown)
+    return "".join(_figure(each, image_size, strings) for each in reversed(shown))
 
 
-def _figure(usage: MediaUsage, urls: list[str], image_size: int, strings: Strings) -> str:
-    name = strings("picture", number=usage.index + 1)
-    columns, rows = usage.grid
-    size = f"{usage.width}×{usage.height}"
-    parts = f"{columns}×{rows}" + (" + 1" if usage.thumbnail else "")
-    facts = f"{size} → {parts} · {strings('image_tokens')}: {usage.num_tokens}"
-    caption = f"<b>{_text(name)}</b> <span>{_text(facts)}</span>"
-    cells = []
-    for n, url in enumerate(urls):
-        overview = usage.thumbnail and n == len(urls) - 1
-        alt = f"{name}, {strings('overview') if overview else strings('tile', number=n + 1)}"
-        image = (
-            f'<a href="{_text(url)}" target="_blank" rel="noopener"><img src="{_text(url)}" alt="{_text(alt)}" '
-            f'title="{_text(alt)}" width="{image_size}" height="{image_size}" loading="lazy"></a>'
-        )
-        cells.append((overview, image))
-    grid = "".join(image for overview, image in cells if not overview)
-    extra = "".join(
-        f'<div class="overview">{image}<small>{_text(strings("overview"))}</small></div>'
-        for overview, image in cells
-        if overview
-    )
+def _figure(shown: Shown, image_size: int, strings: Strings) -> str:
+    first = shown.media[0]
+    image_tokens = sum(usage.num_tokens for usage in shown.media)
+    size = f"{first.width}×{first.height}"
+    if first.kind == "frame":
+        name = strings("video", number=shown.number)
+        columns = min(4, len(shown.media))
+        parts = f"{len(shown.media)} × {first.num_tiles}"
+        tiles = [
+            _tile(url, f"{name}, {_frame_name(usage, strings)}", image_size)
+            for usage, urls in zip(shown.media, shown.urls, strict=True)
+            for url in urls
+        ]
+        overview = ""
+    else:
+        name = strings("picture", number=shown.number)
+        columns = first.grid.columns
+        parts = f"{columns}×{first.grid.rows}" + (" + 1" if first.thumbnail else "")
+        names = [strings("tile", number=n + 1) for n in range(first.grid.num_tiles)]
+        names += [strings("overview")] if first.thumbnail else []
+        tiles = [
+            _tile(url, f"{name}, {each}", image_size) for url, each in zip(shown.urls[0], names, strict=True)
+        ]
+        overview = _overview(tiles.pop(), strings) if first.thumbnail else ""
+    facts = f"{size} → {parts} · {strings('image_tokens')}: {image_tokens}"
     # a picture reads from left to right in every language
     return (
-        f'<figure class="tiles"><figcaption>{caption}</figcaption>'
-        f'<div class="grid" dir="ltr" style="--columns:{columns}">{grid}</div>{extra}</figure>'
+        f'<figure class="tiles"><figcaption><b>{_text(name)}</b> <span>{_text(facts)}</span></figcaption>'
+        f'<div class="grid" dir="ltr" style="--columns:{columns}">{"".join(tiles)}</div>{overview}</figure>'
     )
+
+
+def _frame_name(usage: MediaUsage, strings: Strings) -> str:
+    name = strings("frame", number=(usage.frame_index or 0) + 1)
+    if usage.timestamp_s is None:
+        return name
+    return f"{name}, {strings('seconds', number=f'{usage.timestamp_s:.1f}')}"
+
+
+def _tile(url: str, alt: str, image_size: int) -> str:
+    return (
+        f'<a href="{_text(url)}" target="_blank" rel="noopener"><img src="{_text(url)}" alt="{_text(alt)}" '
+        f'title="{_text(alt)}" width="{image_size}" height="{image_size}" loading="lazy"></a>'
+    )
+
+
+def _overview(tile: str, strings: Strings) -> str:
+    return f'<div class="overview">{tile}<small>{_text(strings("overview"))}</small></div>'
 
 
 def _text(value: str) -> str:

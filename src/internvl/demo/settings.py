@@ -74,6 +74,7 @@ class AskSettings:
                 do_sample=self.temperature > 0,
                 temperature=float(self.temperature) or 1.0,
                 top_p=float(self.top_p),
+                skip_special_tokens=False,  # boxes are written with them
                 **_LOOP_GUARD,
             )
         except ConfigError as error:

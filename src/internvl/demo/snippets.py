@@ -1,7 +1,7 @@
 """The page's last question as a program: curl, Python with OpenAI's client, Python with this package.
 
 What users typed is put into code that somebody else will run, so it is quoted for the language it lands in. Pictures
-stand there as files, picture-1.png and so on, in the order of the conversation.
+stand there as files, picture-1.png, video-2.mp4 and so on, in the order of the conversation.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def snippet(
     conversation: Conversation,
     settings: AskSettings,
     *,
-    extension: Callable[[str], str],
+    file_name: Callable[[str, int], str],
     server: str = SERVER,
 ) -> str:
     """Return a program that asks the conversation's last question again.
@@ -40,14 +40,14 @@ def snippet(
         kind: Which program.
         conversation: An answer at its end is left out.
         settings: How it is to be answered.
-        extension: Returns the ending of a picture's file name by the picture's id, e.g. "png".
+        file_name: Returns what to call a picture's file, by its id and its number in the conversation.
         server: Where a server listens.
     """
     if conversation.turns and conversation.turns[-1].role == "assistant":
         conversation = Conversation(conversation.turns[:-1])
     numbers = iter(range(1, len(conversation.pictures) + 1))
     messages = conversation.messages(
-        lambda picture: f"picture-{next(numbers)}.{extension(picture)}",
+        lambda picture: file_name(picture, next(numbers)),
         system=settings.system_message,
         max_tiles=settings.tiles,
     )
@@ -79,8 +79,7 @@ def _curl(messages: list[Message], settings: AskSettings, server: str) -> str:
     for letter in "\\$`":
         text = text.replace(letter, f"\\{letter}")
     for n, path in enumerate(files, start=1):
-        mime = f"image/{path.rpartition('.')[2]}"
-        text = text.replace(f"<{mark}{n}>", f"data:{mime};base64,$(base64 < {path} | tr -d '\\n')")
+        text = text.replace(f"<{mark}{n}>", f"data:{_mime(path)};base64,$(base64 < {path} | tr -d '\\n')")
     end = "END"
     while end in text.splitlines():
         end += "D"
@@ -98,9 +97,9 @@ def _openai(messages: list[Message], settings: AskSettings, server: str) -> str:
     if any(isinstance(message["content"], list) for message in messages):
         helper = (
             "\n\ndef data_url(path):\n"
-            '    kind = path.rpartition(".")[2]\n'
+            '    kind = "video" if path.startswith("video") else "image"\n'
             '    data = base64.b64encode(open(path, "rb").read()).decode()\n'
-            '    return f"data:image/{kind};base64,{data}"\n\n'
+            "    return f\"data:{kind}/{path.rpartition('.')[2]};base64,{data}\"\n\n"
         )
     return (
         f"{'import base64' + chr(10) * 2 if helper else ''}from openai import OpenAI\n{helper}\n"
@@ -140,10 +139,11 @@ def _with_urls(messages: list[Message], url: Callable[[str], str]) -> list[Messa
     """Turn pictures into OpenAI's parts; our own options of a part stay beside it."""
 
     def part(old: dict[str, Any]) -> dict[str, Any]:
-        if old["type"] != "image":
+        kind = old["type"]
+        if kind == "text":
             return old
-        others = {name: value for name, value in old.items() if name not in ("type", "image")}
-        return {"type": "image_url", "image_url": {"url": url(old["image"])}, **others}
+        others = {name: value for name, value in old.items() if name not in ("type", kind)}
+        return {"type": f"{kind}_url", f"{kind}_url": {"url": url(old[kind])}, **others}
 
     return [
         {**message, "content": [part(old) for old in message["content"]]}
@@ -151,6 +151,11 @@ def _with_urls(messages: list[Message], url: Callable[[str], str]) -> list[Messa
         else message
         for message in messages
     ]
+
+
+def _mime(path: str) -> str:
+    kind = "video" if path.startswith("video") else "image"
+    return f"{kind}/{path.rpartition('.')[2]}"
 
 
 def _options(settings: AskSettings) -> dict[str, Any]:

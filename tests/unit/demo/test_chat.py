@@ -11,6 +11,7 @@ from internvl.demo.settings import AskSettings
 from internvl.demo.strings import Strings
 from internvl.errors import CapacityError, ConfigError, RequestError
 from scripted_engine import ScriptedEngine, scripted_pipeline
+from tiny_clips import write_clip
 from tiny_engines import picture
 
 ASKER = Asker(window="w")
@@ -194,6 +195,22 @@ def test_boxes_are_drawn_over_the_picture_when_the_answer_is_whole(store):
         assert image.convert("RGB").getcolors() != [(200 * 100, (0, 0, 0))]
     assert len(chat.drawn(conversation, Strings(), complete=False)[-1]["content"]) == 1
     assert marked["path"].startswith(str(store.shown_dir))
+
+
+def test_a_video_is_asked_about_like_a_picture_and_its_frames_are_shown(store):
+    chat, engine = chat_with(store, {"Where": "<box>[[1,1,9,9]]</box>"})
+    clip = write_clip(store.uploads_dir / "clip.mp4", 24)
+    conversation = ask(chat, files=[str(clip), upload(store)]).conversation
+    assert conversation.turns[1].cost.num_pictures == 9
+    (messages,) = [engine.asked.get()]
+    assert [part["type"] for part in messages[0]["content"]] == ["video", "image", "text"]
+    later = ask(chat, "Where?", [str(clip)], conversation.to_json())
+    assert later.seen.count("<figure") == 3
+    assert later.seen.index("Video 3") < later.seen.index("Picture 2") < later.seen.index("Video 1")
+    names = [part["alt_text"] for part in chat.drawn(later.conversation, Strings())[0]["content"][:2]]
+    assert names == ["Video 1", "Picture 2"]
+    # a box is a place in a picture: the last one, not the video
+    assert len(chat.drawn(later.conversation, Strings())[-1]["content"]) == 3
 
 
 def test_a_later_answer_may_name_regions_of_an_earlier_picture(store):

@@ -8,10 +8,9 @@ from internvl.chat.openai_body import read_chat_body
 from internvl.demo.conversation import Conversation, Cost, Turn
 from internvl.demo.export import describe_answer, to_json, to_markdown
 from internvl.demo.strings import Strings
-from internvl.errors import RequestError
 from tiny_engines import picture
 
-HERE, GONE = "a" * 64, "b" * 64
+HERE, GONE, CLIP = "a" * 64, "b" * 64, "c" * 64 + "v"
 
 
 def png() -> bytes:
@@ -20,10 +19,9 @@ def png() -> bytes:
     return buffer.getvalue()
 
 
-def read_picture(picture_id):
-    if picture_id == GONE:
-        raise RequestError("gone")
-    return png()
+def data_url(picture_id):
+    kind = "video/mp4" if picture_id == CLIP else "image/png"
+    return None if picture_id == GONE else f"data:{kind};base64,{base64.b64encode(png()).decode()}"
 
 
 def conversation(*pictures):
@@ -33,7 +31,7 @@ def conversation(*pictures):
 
 
 def test_markdown_holds_the_words_the_pictures_and_the_cost():
-    text = to_markdown(conversation(HERE), read_picture, Strings("en"))
+    text = to_markdown(conversation(HERE), data_url, Strings("en"))
     assert "## You\n\n![Picture 1](data:image/png;base64," in text
     assert "What is\nthis?" in text
     assert "## nano\n\nA *cat*." in text
@@ -43,13 +41,13 @@ def test_markdown_holds_the_words_the_pictures_and_the_cost():
 
 
 def test_markdown_speaks_the_readers_language_and_says_which_pictures_are_gone():
-    text = to_markdown(conversation(GONE), read_picture, Strings("de"))
+    text = to_markdown(conversation(GONE), data_url, Strings("de"))
     assert "(Bild 1: Bild nicht mehr auf dem Server)" in text
     assert "## Sie" in text
 
 
 def test_json_is_a_body_that_the_api_reads_and_says_what_answers_cost():
-    data = json.loads(to_json(conversation(HERE), read_picture, model="nano", system="Be brief."))
+    data = json.loads(to_json(conversation(HERE), data_url, model="nano", system="Be brief."))
     assert data["answers"][0]["cost"]["num_tiles"] == 13
     assert data["answers"][0]["finish_reason"] == "length"
     question = {"model": data["model"], "messages": data["messages"][:2]}
@@ -59,8 +57,14 @@ def test_json_is_a_body_that_the_api_reads_and_says_what_answers_cost():
     assert base64.b64decode(url.partition(",")[2]) == png()
 
 
+def test_a_video_is_a_video_in_json_and_named_so_in_markdown():
+    data = json.loads(to_json(conversation(CLIP), data_url, model="nano"))
+    assert data["messages"][0]["content"][0]["video_url"]["url"].startswith("data:video/mp4;base64,")
+    assert "![Video 1](" in to_markdown(conversation(CLIP), data_url, Strings())
+
+
 def test_json_goes_on_without_pictures_that_are_gone():
-    data = json.loads(to_json(conversation(GONE, HERE), read_picture, model="nano"))
+    data = json.loads(to_json(conversation(GONE, HERE), data_url, model="nano"))
     assert [part["type"] for part in data["messages"][0]["content"]] == ["text", "image_url", "text"]
 
 

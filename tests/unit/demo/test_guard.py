@@ -17,7 +17,7 @@ from tiny_engines import picture
 
 pytestmark = [
     pytest.mark.slow,  # importing gradio takes seconds
-    pytest.mark.filterwarnings("default"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio"),
 ]
 
 

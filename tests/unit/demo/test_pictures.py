@@ -1,12 +1,15 @@
+import base64
 import io
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from internvl.demo.pictures import PictureStore, is_picture_id, save_shown
+from internvl.demo.pictures import PictureStore, is_picture_id, is_video_id, save_shown
 from internvl.errors import MediaError, RequestError
 from internvl.media.limits import MediaLimits
+from internvl.media.video import load_video
+from tiny_clips import numbers_in, write_clip, write_gif
 from tiny_engines import picture
 
 
@@ -137,3 +140,56 @@ def test_uploads_are_read_upright(store):
     path = store.uploads_dir / "turned.png"
     path.write_bytes(buffer.getvalue())
     assert store.open(store.add(path)).size == (20, 40)
+
+
+@pytest.fixture
+def clip(store):
+    return write_clip(store.uploads_dir / "clip.mp4", 24)
+
+
+def test_the_model_gets_a_videos_frames_and_browsers_a_sheet_of_them(store, clip):
+    video_id = store.add(clip)
+    assert is_picture_id(video_id)
+    assert is_video_id(video_id)
+    video = store.open(video_id)
+    assert numbers_in(video) == numbers_in(load_video(clip))
+    with Image.open(store.shown(video_id)) as sheet:
+        assert sheet.format == "WEBP"
+        width, height = sheet.width // 4, sheet.height // 2
+        cells = [
+            sheet.crop((x * width, y * height, (x + 1) * width, (y + 1) * height))
+            for y in (0, 1)
+            for x in range(4)
+        ]
+    assert numbers_in(cells) == numbers_in(video)
+
+
+def test_files_are_named_by_what_they_are(store, clip):
+    photo, video = store.add(saved(store, name="x.jpeg")), store.add(clip)
+    assert store.file_name(photo, 1) == "picture-1.jpeg"
+    assert store.file_name(video, 2) == "video-2.mp4"
+    assert store.file_name("f" * 64, 3) == "picture-3.png"
+    assert store.file_name("f" * 64 + "v", 4) == "video-4.mp4"
+
+
+def test_data_urls_hold_the_upload_or_what_is_shown_of_it(store, clip):
+    video = store.add(clip)
+    head, _, data = store.data_url(video).partition(",")
+    assert head == "data:video/mp4;base64"
+    assert base64.b64decode(data) == clip.read_bytes()
+    head, _, data = store.data_url(video, shown=True).partition(",")
+    assert head == "data:image/webp;base64"
+    assert base64.b64decode(data) == store.shown(video).read_bytes()
+    assert store.data_url("f" * 64) is store.data_url("f" * 64, shown=True) is None
+
+
+def test_a_moving_gif_is_a_video_and_a_still_one_a_picture(store):
+    assert is_video_id(store.add(write_gif(store.uploads_dir / "moving.gif")))
+    assert not is_video_id(store.add(saved(store, name="still.gif")))
+
+
+def test_a_broken_video_is_refused(store, clip):
+    clip.write_bytes(clip.read_bytes()[:400])
+    with pytest.raises(MediaError, match=r"clip\.mp4"):
+        store.add(clip)
+    assert not list(store.shown_dir.iterdir())

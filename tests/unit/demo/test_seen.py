@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 from PIL import Image
 
 from internvl.demo.conversation import Cost
-from internvl.demo.seen import TileFolder, save_tiles, show_cost, show_tiles
+from internvl.demo.seen import Shown, TileFolder, save_tiles, show_cost, show_tiles
 from internvl.demo.strings import Strings, tables
 from internvl.types import MediaUsage, TileGrid
 from tiny_engines import picture, tiny_parts
@@ -54,23 +55,42 @@ def test_the_tiles_shown_are_the_tiles_that_the_model_gets(tmp_path):
 @pytest.mark.parametrize("language", tables())
 def test_every_tile_has_a_name_in_the_readers_language_and_the_markup_is_sound(language):
     strings = Strings(language)
-    tiles = {0: [f"a{n}" for n in range(7)], 1: ["b"]}
-    page = show_tiles([usage(), usage(1, 1, 1, thumbnail=False)], tiles, 56, strings)
+    names = tuple(f"a{n}" for n in range(7))
+    shown = [Shown(1, (usage(),), (names,)), Shown(2, (usage(1, 1, 1, thumbnail=False),), (("b",),))]
+    page = show_tiles(shown, 56, strings)
     images = Tags(page).images
-    assert [image["src"] for image in images] == ["b", *tiles[0]]
+    assert [image["src"] for image in images] == ["b", *names]
     assert images[1]["alt"] == f"{strings('picture', number=1)}, {strings('tile', number=1)}"
     assert images[7]["alt"].endswith(strings("overview"))
     assert re.search(r"120×80 → 3×2 \+ 1 · \S.*28<", page)
     assert "120×80 → 1×1 ·" in page
 
 
+def test_a_videos_frames_are_one_figure_with_their_times():
+    frames = [
+        replace(
+            usage(n, 1, 1, thumbnail=False), kind="frame", video=0, frame_index=9 * n, timestamp_s=0.3 * n
+        )
+        for n in range(3)
+    ]
+    page = show_tiles([Shown(1, tuple(frames), (("a",), ("b",), ("c",)))], 56, Strings())
+    assert [image["alt"] for image in Tags(page).images] == [
+        "Video 1, Frame 1, 0.0 s",
+        "Video 1, Frame 10, 0.3 s",
+        "Video 1, Frame 19, 0.6 s",
+    ]
+    assert page.count("<figure") == 1
+    assert "120×80 → 3 × 1 · Image tokens: 24" in page
+
+
 def test_addresses_cannot_leave_their_place_in_the_markup():
-    page = show_tiles([usage(0, 1, 1, thumbnail=False)], {0: ['x" onerror="alert(1)<b>']}, 56, Strings())
+    shown = Shown(1, (usage(0, 1, 1, thumbnail=False),), (('x" onerror="alert(1)<b>',),))
+    page = show_tiles([shown], 56, Strings())
     assert Tags(page).images[0]["src"] == 'x" onerror="alert(1)<b>'
 
 
 def test_without_pictures_the_page_says_what_will_be_here():
-    assert "exactly as the model gets them" in show_tiles([], {}, 56, Strings())
+    assert "exactly as the model gets them" in show_tiles([], 56, Strings())
     assert show_cost(None, Strings()) == ""
 
 

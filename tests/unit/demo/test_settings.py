@@ -10,6 +10,10 @@ def test_temperature_zero_is_greedy():
     assert (config.do_sample, config.temperature, config.top_p) == (True, 0.5, 0.8)
 
 
+def test_boxes_are_not_dropped_from_answers_as_special_tokens():
+    assert AskSettings(model="nano").gen_config().skip_special_tokens is False
+
+
 def test_empty_controls_leave_it_to_the_model():
     settings = AskSettings(model="nano", system="  ")
     assert settings.system_message is None

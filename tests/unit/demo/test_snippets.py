@@ -14,7 +14,7 @@ from internvl.demo.settings import AskSettings
 from internvl.demo.snippets import KINDS, snippet
 from internvl.preprocess.messages import parse_messages
 
-PICTURE = "a" * 64
+PICTURE, VIDEO = "a" * 64, "b" * 64 + "v"
 HOSTILE = (
     """It's "odd": $(touch hacked) `touch hacked` \\ ${HOME} \\n \\u00001\\u0000 <FILE1> END\nEND\n'''\"\"\" """
     "\u2028 é 猫\t{x}"
@@ -24,36 +24,42 @@ SETTINGS = AskSettings(model="nano", temperature=0.7, top_p=0.9, max_new_tokens=
 
 def conversation(text=HOSTILE):
     answer = Turn(role="assistant", text=text, finish_reason="stop")
-    return (
-        Conversation()
-        .asked(text, (PICTURE, PICTURE))
-        .answered(answer)
-        .asked(text, (PICTURE,))
-        .answered(answer)
-    )
+    first = Conversation().asked(text, (PICTURE, PICTURE)).answered(answer)
+    return first.asked(text, (VIDEO,)).answered(answer)
 
 
 def make(kind, talk=None, settings=SETTINGS):
-    return snippet(kind, talk or conversation(), settings, extension=lambda picture: "png")
+    return snippet(kind, talk or conversation(), settings, file_name=file_name)
+
+
+NAMES = ("picture-1.png", "picture-2.png", "video-3.mp4")
+
+
+def file_name(picture, number):
+    return NAMES[number - 1]
 
 
 def put_pictures(folder):
-    for n in (1, 2, 3):
-        (folder / f"picture-{n}.png").write_bytes(b"picture %d" % n * 99)
+    for name in NAMES:
+        (folder / name).write_bytes(name.encode() * 99)
 
 
 def check_messages(messages):
     turns = parse_messages(messages)
     assert [turn.role for turn in turns] == ["user", "assistant", "user"]
     assert all(turn.texts == (HOSTILE,) for turn in turns)
-    pictures = [picture for turn in turns for picture in turn.pictures]
-    assert [picture.max_tiles for picture in pictures] == [6, 6, 6]
-    return [picture.source for picture in pictures]
+    parts = [part for turn in turns for part in turn.parts if not isinstance(part, str)]
+    assert [part.max_tiles for part in parts] == [6, 6, None]
+    return [part.source for part in parts]
 
 
 def check_urls(urls):
-    data = [base64.b64decode(url.removeprefix("data:image/png;base64,")) for url in urls]
-    assert data == [b"picture %d" % n * 99 for n in (1, 2, 3)]
+    kinds = ("image/png", "image/png", "video/mp4")
+    data = [
+        base64.b64decode(url.removeprefix(f"data:{kind};base64,"))
+        for url, kind in zip(urls, kinds, strict=True)
+    ]
+    assert data == [name.encode() * 99 for name in NAMES]
 
 
 @pytest.mark.skipif(shutil.which("sh") is None, reason="no shell on this machine")
@@ -124,7 +130,7 @@ def test_the_program_of_this_package_asks_what_was_asked(tmp_path, monkeypatch):
     module.pipeline = lambda model: seen.setdefault("model", model) and Pipe()
     module.GenerationConfig = dict
     run(make("internvl"), tmp_path, monkeypatch, module)
-    assert check_messages(seen["messages"]) == [f"picture-{n}.png" for n in (1, 2, 3)]
+    assert check_messages(seen["messages"]) == list(NAMES)
     assert seen["gen_config"] == {"max_new_tokens": 64, "do_sample": True, "temperature": 0.7, "top_p": 0.9}
 
 
