@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from functools import partial
 from importlib.resources import files
 
 import pytest
@@ -11,6 +12,7 @@ pytest.importorskip("gradio", reason="no gradio (pip install 'internvl[demo]')")
 from demo_browser import Window, chromium, running_demo
 from internvl.chat.pipeline import pipeline
 from internvl.demo.app import mount_demo
+from internvl.demo.models import ModelShelf
 from internvl.errors import CapacityError
 from internvl.server.app import create_app
 from internvl.server.config import ServerConfig
@@ -348,6 +350,21 @@ def test_the_camera_takes_a_picture(open_window):
     window.page.wait_for_timeout(2000)
     window.page.locator("#camera").get_by_role("button", name="capture").first.click()
     window.page.locator("#composer img").wait_for()
+
+
+def test_the_model_that_is_chosen_answers(browser):
+    engines = {name: ScriptedEngine({"Who": f"I am {name}."}) for name in ("one", "two")}
+    loaders = {name: partial(scripted_pipeline, engine) for name, engine in engines.items()}
+    with running_demo(ModelShelf(loaders)) as address:
+        window = Window(browser, address)
+        window.ask("Who are you?")
+        window.tab("Settings")
+        window.page.locator("#model input").click()
+        window.page.get_by_role("option", name="two").click()
+        window.ask("Who are you?")
+        texts = [answer.strip() for answer in window.answers.all_inner_texts()]
+        assert texts == ["I am one.", "I am two."]
+        window.close()
 
 
 def test_the_page_works_beside_the_api(browser, engine, photos):

@@ -99,7 +99,11 @@ def _mount(
     blocks = build_demo(models, store)
     readable = (store.shown_dir, store.uploads_dir)
     guard = Middleware(
-        DemoGuard, readable=readable, uploads=store.uploads_dir, allowed_hosts=allowed_hosts, ending=ending
+        DemoGuard,
+        readable=readable,
+        has_room=store.has_room_for_uploads,
+        allowed_hosts=allowed_hosts,
+        ending=ending,
     )
     gr.mount_gradio_app(
         app,

@@ -65,7 +65,9 @@ class Update:
     seen: str | None = None
     """HTML of the tiles."""
     problem: str | None = None
-    """A message to show."""
+    """A message to show: it did not work."""
+    notice: str | None = None
+    """A message to show: it takes a while."""
 
     @property
     def cost(self) -> Cost | None:
@@ -231,6 +233,9 @@ class Chat:
                 opened[picture] = self.store.open(picture)
             return opened[picture]
 
+        if settings.model in self.models.names and not self.models.is_loaded(settings.model):
+            notice = asker.strings("loading", model=settings.model)
+            yield Update(conversation=asked, answering=True, notice=notice)
         stream = self.answers.stream(
             asker.window,
             lambda: self.models.get(settings.model).engine,

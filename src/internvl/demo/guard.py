@@ -17,6 +17,7 @@ from importlib.resources import files
 from pathlib import Path
 from urllib.parse import unquote
 
+import anyio.to_thread
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
@@ -39,7 +40,8 @@ _GET = frozenset(
 )
 _GET_BELOW = ("/assets/", "/static/", "/svelte/", "/gradio_api/heartbeat/")
 _FILE = "/gradio_api/file="
-_POST = frozenset(("/gradio_api/queue/join", "/gradio_api/upload", "/gradio_api/cancel", "/gradio_api/reset"))
+_UPLOAD = "/gradio_api/upload"
+_POST = frozenset((_UPLOAD, "/gradio_api/queue/join", "/gradio_api/cancel", "/gradio_api/reset"))
 #: Answers that go on as long as a page is open.
 _OPEN_ENDED = ("/gradio_api/heartbeat/", "/gradio_api/queue/data")
 _SECONDS_BETWEEN_LOOKS = 0.5
@@ -48,8 +50,6 @@ _SECONDS_BETWEEN_LOOKS = 0.5
 MAX_BODY_BYTES = 16 << 20
 #: Largest upload: several pictures together.
 MAX_UPLOAD_BYTES = 256 << 20
-#: Of all uploads that nobody has asked about yet.
-MAX_UPLOADED_BYTES = 4 << 30
 
 _POLICY = {
     "default-src": "'self'",
@@ -88,7 +88,7 @@ class DemoGuard:
         app: ASGIApp,
         *,
         readable: Sequence[Path],
-        uploads: Path,
+        has_room: Callable[[], bool],
         allowed_hosts: Sequence[str] = (),
         ending: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -97,14 +97,14 @@ class DemoGuard:
         Args:
             app: Gradio's.
             readable: Folders whose files browsers may get.
-            uploads: Where uploads lie until they are read.
+            has_room: Whether a further upload may come; called in a thread.
             allowed_hosts: Host headers that are answered, against DNS rebinding; empty = any.
             ending: Whether the server is about to end: open pages are then no reason to wait.
         """
         self._app = app
         self._ending = ending
         self._readable = [folder.resolve() for folder in readable]
-        self._uploads = uploads
+        self._has_room = has_room
         self._hosts = frozenset(host.lower() for host in allowed_hosts)
         self._script = files("internvl.demo").joinpath("static/page.js").read_text(encoding="utf-8")
 
@@ -121,7 +121,11 @@ class DemoGuard:
             return
         nonce = secrets.token_urlsafe(18)
         path = _path(scope)
-        receive = _counted(receive, MAX_UPLOAD_BYTES if path.endswith("/upload") else MAX_BODY_BYTES)
+        if path == _UPLOAD and not await anyio.to_thread.run_sync(self._has_room):
+            response = PlainTextResponse("no room for further uploads now; try again later", 503)
+            await response(scope, receive, send)
+            return
+        receive = _counted(receive, MAX_UPLOAD_BYTES if path == _UPLOAD else MAX_BODY_BYTES)
         if path == "/" and scope["method"] == "GET":
             send = self._page(scope, nonce, send)
         send = _with_headers(send, nonce)
@@ -158,8 +162,6 @@ class DemoGuard:
         # a page of another site may send forms here, but then the browser says so
         if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
             return PlainTextResponse("not from another site", 403)
-        if path.endswith("/upload") and self._is_full():
-            return PlainTextResponse("no room for further uploads now; try again later", 503)
         return None
 
     def _may_read(self, name: str) -> bool:
@@ -168,12 +170,6 @@ class DemoGuard:
         except (OSError, ValueError, RuntimeError):  # too long, a NUL, a circle of links
             return False
         return any(path.is_relative_to(folder) for folder in self._readable)
-
-    def _is_full(self) -> bool:
-        return (
-            sum(path.stat().st_size for path in self._uploads.rglob("*") if path.is_file())
-            > MAX_UPLOADED_BYTES
-        )
 
     def _page(self, scope: Scope, nonce: str, send: Send) -> Send:
         """Rewrite the page while it is sent: its language, its scripts' number, nothing from elsewhere."""

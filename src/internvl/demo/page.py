@@ -72,7 +72,6 @@ class Page:
             analytics_enabled=False,
             fill_height=True,
             fill_width=True,
-            delete_cache=(600, 3600),
         ) as blocks:
             self._kept = gr.BrowserState(None, storage_key="internvl-conversation", secret="internvl-demo")
             gr.Markdown(_HEADER, elem_id="header", sanitize_html=False)
@@ -269,7 +268,7 @@ class Page:
     def _load(self, request: gr.Request, kept: Any) -> list[Any]:
         asker = asker_of(request)
         update = self._chat.restore(asker, kept)
-        self._warn(asker, update)
+        self._tell(asker, update)
         chatbot = gr.Chatbot(
             value=self._messages(update, asker),
             examples=[self._example(name, asker.strings) for name in _EXAMPLES],
@@ -324,7 +323,7 @@ class Page:
         except InternVLError as error:  # settings that cannot be
             raise gr.Error(html.escape(str(error)), print_exception=False) from error
         for update in updates:
-            self._warn(asker, update)
+            self._tell(asker, update)
             messages = self._messages(update, asker)
             composer: Any = gr.skip()
             if update.draft is not None or not update.answering:
@@ -348,10 +347,12 @@ class Page:
             ]
         return messages
 
-    def _warn(self, asker: Asker, update: Update) -> None:
+    def _tell(self, asker: Asker, update: Update) -> None:
         if update.problem is not None:
             # Gradio takes the message for HTML
             gr.Warning(html.escape(update.problem), title=asker.strings("failed"), duration=20)
+        if update.notice is not None:
+            gr.Info(html.escape(update.notice), title=asker.strings("model"), duration=10)
 
     def _example(self, name: str, strings: Strings) -> Any:
         path = str(_HERE / "examples" / f"{name}.png")

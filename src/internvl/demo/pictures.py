@@ -9,12 +9,14 @@ pictures says so. Where it makes no difference, "picture" means videos too.
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import os
 import re
 import shutil
 import tempfile
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +36,8 @@ from internvl.media.video_formats import HEAD_BYTES, find_container
 #: Longer side of the copies that are shown, pixels.
 SHOWN_SIDE = 1280
 MAX_BYTES = 4 << 30
+#: Until then a question about an upload must be asked.
+MAX_UPLOAD_AGE_S = 3600.0
 _GONE = "a picture of this conversation is no longer on the server; start a new one and add the picture again"
 
 #: A sheet of frames: as many side by side, each so wide.
@@ -58,7 +62,8 @@ class PictureStore:
     """Pictures by id, on disk. Any thread may call it."""
 
     def __init__(self, *, limits: MediaLimits = DEFAULT_LIMITS, max_bytes: int = MAX_BYTES) -> None:
-        """`max_bytes`: of all files together; beyond it, pictures that were not asked for longest go."""
+        """`max_bytes`: of all pictures together; beyond it, those go that were not asked for longest. As much again
+        may lie in uploads."""
         self.limits = limits
         self._max_bytes = max_bytes
         self._root = Path(tempfile.mkdtemp(prefix="internvl-demo-"))
@@ -101,6 +106,24 @@ class PictureStore:
             shutil.copyfile(path, self._originals / picture_id)
             self._keep(picture_id)
         return picture_id
+
+    def has_room_for_uploads(self) -> bool:
+        """Remove uploads and exports that have lain for an hour; return whether the rest leaves room for more."""
+        total = 0
+        for folder, _, names in os.walk(self.uploads_dir, topdown=False):
+            for name in names:
+                path = Path(folder, name)
+                with contextlib.suppress(FileNotFoundError):  # another thread was faster
+                    status = path.lstat()
+                    # a copy keeps the time of its original's last change, but not this one
+                    if time.time() - status.st_ctime > MAX_UPLOAD_AGE_S:
+                        path.unlink()
+                    else:
+                        total += status.st_size
+            if Path(folder) != self.uploads_dir:
+                with contextlib.suppress(OSError):  # not empty
+                    Path(folder).rmdir()
+        return total <= self._max_bytes
 
     def open(self, picture_id: str) -> Image.Image | Video:
         """Return a picture in RGB, upright, or a video. Raises RequestError where it is gone."""

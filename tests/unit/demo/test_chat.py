@@ -72,6 +72,13 @@ def test_an_answer_grows_on_the_page_however_fast_its_words_come(store):
     assert len(texts) < 16
 
 
+def test_a_model_that_has_to_be_loaded_first_is_announced(store):
+    chat, _ = chat_with(store)
+    notices = [[update.notice for update in chat.ask(ASKER, None, Draft("x"), SETTINGS)] for _ in range(2)]
+    assert "Loading test …" in notices[0]
+    assert set(notices[1]) == {None}
+
+
 def test_the_second_turn_shows_the_model_the_whole_conversation(store):
     chat, engine = chat_with(store)
     first = ask(chat, files=[upload(store)])

@@ -11,6 +11,7 @@ pytest.importorskip("gradio")
 
 from internvl.demo import guard
 from internvl.demo.app import create_demo_app
+from internvl.demo.pictures import PictureStore
 from scripted_engine import ScriptedEngine, scripted_pipeline
 from server_client import served
 from tiny_engines import picture
@@ -121,8 +122,9 @@ def test_a_body_that_is_too_large_is_not_read(app, monkeypatch):
 
 
 def test_uploads_end_when_there_is_no_room(app, monkeypatch):
-    monkeypatch.setattr(guard, "MAX_UPLOADED_BYTES", -1)
-    response = app.post("/gradio_api/upload", files={"files": b"x"})
+    monkeypatch.setattr(PictureStore, "has_room_for_uploads", lambda store: False)
+    with served(create_demo_app(scripted_pipeline(ScriptedEngine()))) as address:
+        response = httpx.post(f"{address}/gradio_api/upload", files={"files": b"x"}, timeout=60)
     assert response.status_code == 503
 
 

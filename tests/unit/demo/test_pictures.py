@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from internvl.demo import pictures
 from internvl.demo.pictures import PictureStore, is_picture_id, is_video_id, save_shown
 from internvl.errors import MediaError, RequestError
 from internvl.media.limits import MediaLimits
@@ -111,6 +112,25 @@ def test_only_uploads_are_taken_in(store, tmp_path):
     ):
         with pytest.raises(MediaError, match="was not uploaded here"):
             store.add(path)
+
+
+def test_uploads_that_lie_too_long_make_room(store, monkeypatch):
+    old = saved(store, name="old.png")
+    (store.uploads_dir / "folder").mkdir()
+    (store.uploads_dir / "folder" / "export.md").write_text("x")
+    assert store.has_room_for_uploads()
+    assert old.exists()
+    monkeypatch.setattr(pictures, "MAX_UPLOAD_AGE_S", -1.0)
+    assert store.has_room_for_uploads()
+    assert not list(store.uploads_dir.iterdir())
+
+
+def test_too_many_uploads_leave_no_room():
+    store = PictureStore(max_bytes=10_000)
+    assert store.has_room_for_uploads()
+    saved(store)
+    assert not store.has_room_for_uploads()
+    store.close()
 
 
 def test_what_is_made_of_pictures_is_made_once_and_makes_room_like_pictures(store):

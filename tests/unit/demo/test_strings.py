@@ -1,5 +1,7 @@
 import re
 import string
+from importlib.resources import files
+from pathlib import Path
 
 import pytest
 
@@ -70,3 +72,17 @@ def test_the_browsers_languages_decide(header, language):
 def test_the_menu_decides_over_the_browser():
     assert choose_language({COOKIE: "ja"}, "fr") == "ja"
     assert choose_language({COOKIE: "<script>"}, "fr") == "fr"
+
+
+def test_every_text_is_used_somewhere():
+    package = files("internvl.demo")
+    sources = [each for each in package.iterdir() if each.name.endswith(".py")]
+    code = "".join(each.read_text() for each in (*sources, package.joinpath("static/page.js")))
+    for key in tables()["en"]:
+        assert re.search(rf"[\"']{key}[\"']", code) or key.startswith("example_"), key
+
+
+def test_the_examples_are_the_repositorys():
+    folder = Path(__file__).parents[3] / "examples"
+    for each in files("internvl.demo").joinpath("examples").iterdir():
+        assert each.read_bytes() == (folder / each.name).read_bytes()
