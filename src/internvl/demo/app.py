@@ -91,7 +91,7 @@ def _mount(
     from starlette.middleware import Middleware
 
     from internvl.demo.guard import MAX_UPLOAD_BYTES, DemoGuard
-    from internvl.demo.page import I18N
+    from internvl.demo.layout import I18N
     from internvl.demo.theme import STYLE, make_theme
 
     # Gradio asks the environment where uploads go, again and again; its default is shared by all of its users

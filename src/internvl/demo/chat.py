@@ -122,7 +122,10 @@ class Chat:
         old = self.restore(asker, kept).conversation
         try:
             before, question = old.before(index)
-            asked = before.asked(question.text if text is None else text.strip(), question.pictures)
+            words = question.text if text is None else text.strip()
+            if not words and not question.pictures:
+                raise RequestError(asker.strings("ask_something"))
+            asked = before.asked(words, question.pictures)
         except InternVLError as error:
             yield Update(conversation=old, answering=False, problem=str(error))
             return

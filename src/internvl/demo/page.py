@@ -1,4 +1,4 @@
-"""The page: Gradio's components, how they lie, and which of `chat`'s updates changes which of them."""
+"""The page: what happens when somebody uses its components, and which of `chat`'s updates changes which of them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from gradio.data_classes import FileData
 from internvl.demo.chat import Asker, Chat, Draft, Update
 from internvl.demo.conversation import Conversation
 from internvl.demo.export import to_json, to_markdown
+from internvl.demo.layout import Layout
 from internvl.demo.seen import show_cost, show_tiles
-from internvl.demo.settings import MAX_NEW_TOKENS, AskSettings
+from internvl.demo.settings import AskSettings
 from internvl.demo.snippets import KINDS, snippet
-from internvl.demo.strings import GRADIO_LOCALES, Strings, choose_language, tables
+from internvl.demo.strings import Strings, choose_language, tables
 from internvl.errors import InternVLError
 
 #: Answers that windows may wait for at the same time; the engine decodes them together.
@@ -28,29 +29,6 @@ MAX_QUEUE = 256
 
 _HERE = Path(__file__).parent
 _EXAMPLES = ("object", "shapes", "sign")
-_HEADER = """\
-<a id="skip-link" href="#composer"></a>
-<h1>internvl</h1>
-<div class="tools">
-<button id="theme-button" type="button"><svg viewBox="0 0 24 24" width="18" height="18" aria-hidden="true">\
-<circle cx="12" cy="12" r="8.5" fill="none" stroke="currentColor" stroke-width="2"/>\
-<path d="M12 3.5a8.5 8.5 0 0 1 0 17z" fill="currentColor"/></svg></button>
-<select id="language-menu"></select>
-</div>"""
-
-
-def _word_table(table: dict[str, str]) -> dict[str, str]:
-    """Return a language's words for Gradio, under names that no user's text will be mistaken for."""
-    joined = {"welcome_page": f"## {table['welcome']}\n{table['welcome_text']}"}
-    return {f"internvl_{key}": text for key, text in (table | joined).items()}
-
-
-I18N = gr.I18n(**{GRADIO_LOCALES.get(code, code): _word_table(table) for code, table in tables().items()})
-
-
-def i18n(key: str) -> Any:
-    """Return what stands for a text until a browser puts in its own language's."""
-    return I18N(f"internvl_{key}")
 
 
 def asker_of(request: gr.Request) -> Asker:
@@ -73,130 +51,16 @@ class Page:
             fill_height=True,
             fill_width=True,
         ) as blocks:
-            self._kept = gr.BrowserState(None, storage_key="internvl-conversation", secret="internvl-demo")
-            gr.Markdown(_HEADER, elem_id="header", sanitize_html=False)
-            with gr.Row(elem_id="main"):
-                with gr.Column(scale=7, min_width=320, elem_id="talk"):
-                    self._lay_out_talk()
-                with gr.Column(scale=4, min_width=300, elem_id="side"), gr.Tabs(elem_id="tabs"):
-                    self._lay_out_side()
-            self._connect(blocks)
+            layout = Layout(self._chat.models.names)
+            self._connect(blocks, layout)
         blocks.queue(max_size=MAX_QUEUE, default_concurrency_limit=8, api_open=False)
         return blocks
 
-    # -- how it lies
-
-    def _lay_out_talk(self) -> None:
-        self._chatbot = gr.Chatbot(
-            label=i18n("conversation"),
-            show_label=False,
-            elem_id="chat",
-            height="100%",
-            layout="bubble",
-            editable="user",
-            buttons=["copy"],
-            feedback_options=None,
-            allow_tags=False,
-            group_consecutive_messages=False,
-            placeholder=str(i18n("welcome_page")),
-            latex_delimiters=[
-                {"left": "$$", "right": "$$", "display": True},
-                {"left": "\\(", "right": "\\)", "display": False},
-                {"left": "\\[", "right": "\\]", "display": True},
-            ],
-        )
-        self._composer = gr.MultimodalTextbox(
-            elem_id="composer",
-            label=i18n("message"),
-            show_label=False,
-            placeholder=str(i18n("message_hint")),
-            sources=["upload"],
-            file_types=["image", "video"],
-            file_count="multiple",
-            max_lines=8,
-            max_plain_text_length=100_000,
-            autofocus=True,
-        )
-        with gr.Row(elem_id="below"):
-            self._camera_button = gr.Button(i18n("camera"), size="sm", elem_id="camera-button")
-            self._new = gr.Button(i18n("new"), size="sm", elem_id="new-button")
-        self._camera = gr.Image(
-            label=i18n("camera_label"),
-            sources=["webcam"],
-            type="filepath",
-            format="png",
-            visible=False,
-            elem_id="camera",
-            buttons=[],
-        )
-
-    def _lay_out_side(self) -> None:
-        names = self._chat.models.names
-        with gr.Tab(i18n("seen"), id="seen"):
-            self._cost = gr.Markdown("", elem_id="cost", sanitize_html=False)
-            empty = f'<p class="hint">{i18n("nothing_seen")}</p>'
-            self._seen = gr.Markdown(empty, elem_id="seen", sanitize_html=False)
-        with gr.Tab(i18n("settings"), id="settings"):
-            self._model = gr.Dropdown(
-                list(names),
-                value=names[0],
-                label=i18n("model"),
-                info=i18n("model_info"),
-                visible=len(names) > 1,
-                filterable=False,
-                elem_id="model",
-            )
-            self._system = gr.Textbox(
-                "", label=i18n("system"), info=i18n("system_info"), lines=2, max_lines=8, elem_id="system"
-            )
-            self._temperature = gr.Slider(
-                0,
-                2,
-                0,
-                step=0.05,
-                label=i18n("temperature"),
-                info=i18n("temperature_info"),
-                elem_id="temperature",
-            )
-            self._top_p = gr.Slider(0.05, 1, 1, step=0.05, label=i18n("top_p"), info=i18n("top_p_info"))
-            self._max_new_tokens = gr.Slider(
-                1, MAX_NEW_TOKENS, 512, step=1, label=i18n("max_new_tokens"), elem_id="max-new-tokens"
-            )
-            self._max_tiles = gr.Slider(
-                0, 40, 0, step=1, label=i18n("max_tiles"), info=i18n("max_tiles_info"), elem_id="max-tiles"
-            )
-        with gr.Tab(i18n("code"), id="code") as self._code_tab:
-            self._kind = gr.Radio(
-                [(title, kind) for kind, (title, _) in KINDS.items()],
-                value="curl",
-                label=i18n("code_kind"),
-                info=i18n("code_hint"),
-                elem_id="code-kind",
-            )
-            self._code = gr.Code(
-                "", language="shell", interactive=False, show_label=False, elem_id="code", lines=8
-            )
-        with gr.Tab(i18n("save"), id="save"):
-            gr.Markdown(str(i18n("save_hint")))
-            self._save_markdown = gr.Button(i18n("save_markdown"), elem_id="save-markdown")
-            self._save_json = gr.Button(i18n("save_json"), elem_id="save-json")
-            # the page's script follows the link that comes here
-            self._download = gr.Markdown("", elem_id="download", sanitize_html=False)
-
     # -- what happens
 
-    def _connect(self, blocks: gr.Blocks) -> None:
-        settings = [
-            self._model,
-            self._system,
-            self._temperature,
-            self._top_p,
-            self._max_new_tokens,
-            self._max_tiles,
-        ]
-        shown = [self._chatbot, self._composer, self._kept, self._cost, self._seen]
+    def _connect(self, blocks: gr.Blocks, layout: Layout) -> None:
         answering: dict[str, Any] = {
-            "outputs": shown,
+            "outputs": layout.shown,
             "show_progress": "hidden",
             "concurrency_limit": MAX_OPEN_ANSWERS,
             "concurrency_id": "answers",
@@ -204,53 +68,56 @@ class Page:
             "trigger_mode": "once",
         }
         quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        self._composer.submit(self._ask, [self._kept, self._composer, *settings], **answering)
-        self._chatbot.example_select(self._ask_example, [self._kept, *settings], **answering)
-        self._chatbot.retry(self._retry, [self._kept, *settings], **answering)
-        self._chatbot.edit(self._edit, [self._kept, *settings], **answering)
-        self._composer.stop(self._stop, None, None, concurrency_limit=None, **quick)
-        for trigger in (self._chatbot.clear, self._new.click):
-            trigger(self._clear, None, shown, **quick)
-        self._camera_button.click(lambda: gr.Image(visible=True, value=None), None, self._camera, **quick)
-        self._camera.input(
-            self._photographed, [self._composer, self._camera], [self._composer, self._camera], **quick
+        layout.composer.submit(self._ask, [layout.kept, layout.composer, *layout.settings], **answering)
+        layout.chatbot.example_select(self._ask_example, [layout.kept, *layout.settings], **answering)
+        layout.chatbot.retry(self._retry, [layout.kept, *layout.settings], **answering)
+        layout.chatbot.edit(self._edit, [layout.kept, *layout.settings], **answering)
+        layout.composer.stop(self._stop, None, None, concurrency_limit=None, **quick)
+        for trigger in (layout.chatbot.clear, layout.new.click):
+            trigger(self._clear, None, layout.shown, **quick)
+        layout.camera_button.click(lambda: gr.Image(visible=True, value=None), None, layout.camera, **quick)
+        layout.camera.input(
+            self._photographed, [layout.composer, layout.camera], [layout.composer, layout.camera], **quick
         )
-        code = [self._kept, self._kind, *settings]
-        for trigger in (self._code_tab.select, self._kind.change, self._kept.change):
-            trigger(self._show_code, code, self._code, **quick)
-        for button, kind in ((self._save_markdown, "md"), (self._save_json, "json")):
-            button.click(self._exporter(kind), [self._kept, *settings], self._download, **quick)
-        blocks.load(self._load, self._kept, shown, **quick)
+        code = [layout.kept, layout.kind, *layout.settings]
+        for trigger in (layout.code_tab.select, layout.kind.change, layout.kept.change):
+            trigger(self._show_code, code, layout.code, **quick)
+        for button, kind in ((layout.save_markdown, "md"), (layout.save_json, "json")):
+            button.click(self._exporter(kind), [layout.kept, *layout.settings], layout.download, **quick)
+        blocks.load(self._load, layout.kept, layout.shown, **quick)
         blocks.unload(self._unload)
 
     # The handlers get what Gradio read from the browser. It finds the request and the event by their types, and only in
-    # front of the inputs. Most answer with one value for each of `shown`.
+    # front of the inputs. Most answer with one value for each of `Layout.shown`.
 
     def _ask(self, request: gr.Request, kept: Any, message: Any, *settings: Any) -> Iterator[Any]:
         draft = _read_draft(message)
-        yield from self._draw(request, lambda asker: self._chat.ask(asker, kept, draft, _settings(settings)))
+        yield from self._draw(
+            request, lambda asker: self._chat.ask(asker, kept, draft, read_settings(settings))
+        )
 
     def _ask_example(
         self, request: gr.Request, event: gr.SelectData, kept: Any, *settings: Any
     ) -> Iterator[Any]:
         """The browser says which example; what is asked comes from here."""
-        names = [name for name in _EXAMPLES if name == _EXAMPLES[_index(event.index) % len(_EXAMPLES)]]
-        asker = asker_of(request)
-        upload = self._chat.store.uploads_dir / f"{names[0]}.png"
-        upload.write_bytes((_HERE / "examples" / f"{names[0]}.png").read_bytes())
-        draft = Draft(asker.strings(f"example_{names[0]}"), (str(upload),))
-        yield from self._draw(request, lambda asker: self._chat.ask(asker, kept, draft, _settings(settings)))
+        name = _EXAMPLES[_index(event.index) % len(_EXAMPLES)]
+        upload = self._new_folder() / f"{name}.png"
+        upload.write_bytes((_HERE / "examples" / f"{name}.png").read_bytes())
+        draft = Draft(asker_of(request).strings(f"example_{name}"), (str(upload),))
+        yield from self._draw(
+            request, lambda asker: self._chat.ask(asker, kept, draft, read_settings(settings))
+        )
 
     def _retry(self, request: gr.Request, event: gr.RetryData, kept: Any, *settings: Any) -> Iterator[Any]:
         index = _index(event.index)
         yield from self._draw(
-            request, lambda asker: self._chat.ask_again(asker, kept, index, _settings(settings))
+            request, lambda asker: self._chat.ask_again(asker, kept, index, read_settings(settings))
         )
 
     def _edit(self, request: gr.Request, event: gr.EditData, kept: Any, *settings: Any) -> Iterator[Any]:
         index, text = _index(event.index), _edited_text(event.value)
         yield from self._draw(
-            request, lambda asker: self._chat.ask_again(asker, kept, index, _settings(settings), text)
+            request, lambda asker: self._chat.ask_again(asker, kept, index, read_settings(settings), text)
         )
 
     def _stop(self, request: gr.Request) -> None:
@@ -294,29 +161,32 @@ class Page:
     def _show_code(self, request: gr.Request, kept: Any, kind: Any, *settings: Any) -> Any:
         kind = kind if kind in KINDS else "curl"
         conversation = self._chat.restore(asker_of(request), kept).conversation
-        code = snippet(kind, conversation, _settings(settings), file_name=self._chat.store.file_name)
+        code = snippet(kind, conversation, read_settings(settings), file_name=self._chat.store.file_name)
         return gr.Code(code, language=KINDS[kind][1])
 
     def _exporter(self, kind: str) -> Callable[..., Any]:
         def export(request: gr.Request, kept: Any, *settings: Any) -> str:
-            asker, asked, store = asker_of(request), _settings(settings), self._chat.store
+            asker, asked, store = asker_of(request), read_settings(settings), self._chat.store
             conversation = self._chat.restore(asker, kept).conversation
             if kind == "md":
                 text = to_markdown(conversation, partial(store.data_url, shown=True), asker.strings)
             else:
                 system = asked.system_message
                 text = to_json(conversation, store.data_url, model=asked.model, system=system)
-            folder = Path(tempfile.mkdtemp(dir=store.uploads_dir))
-            path = folder / f"conversation.{kind}"
+            path = self._new_folder() / f"conversation.{kind}"
             path.write_text(text, encoding="utf-8")
             return f'<a href="gradio_api/file={path}" download="{path.name}" tabindex="-1" aria-hidden="true"></a>'
 
         return export
 
+    def _new_folder(self) -> Path:
+        """Return a folder for a file of ours among the uploads: it goes with them."""
+        return Path(tempfile.mkdtemp(dir=self._chat.store.uploads_dir))
+
     # -- updates
 
     def _draw(self, request: gr.Request, answer: Callable[[Asker], Iterator[Update]]) -> Iterator[list[Any]]:
-        """Yield one value for each of `shown`, update by update."""
+        """Yield one value for each of `Layout.shown`, update by update."""
         asker = asker_of(request)
         try:
             updates = answer(asker)
@@ -385,7 +255,7 @@ def _read_draft(message: Any) -> Draft:
     return Draft(str(message.get("text") or ""), tuple(message.get("files") or ()))
 
 
-def _settings(values: tuple[Any, ...]) -> AskSettings:
+def read_settings(values: tuple[Any, ...]) -> AskSettings:
     """Return the settings from the controls, in the order of the page. Raises RequestError."""
     model, system, temperature, top_p, max_new_tokens, max_tiles = values
     return AskSettings(

@@ -109,6 +109,14 @@ def test_editing_a_question_keeps_its_pictures(store):
     assert edited.turns[0].pictures == first.turns[0].pictures
 
 
+def test_a_question_cannot_be_edited_to_nothing(store):
+    chat, _ = chat_with(store)
+    kept = ask(chat).conversation
+    update = last(chat.ask_again(ASKER, kept.to_json(), 0, SETTINGS, "  "))
+    assert update.problem == Strings()("ask_something")
+    assert update.conversation == kept
+
+
 def test_what_fails_is_forgotten_and_goes_back_into_the_message_box(store):
     chat, _ = chat_with(
         store, {"full": CapacityError("try again later"), "broken": RuntimeError("secret path")}
