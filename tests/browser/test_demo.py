@@ -273,6 +273,9 @@ def test_the_page_speaks_the_browsers_language_and_the_menus(open_window):
     assert window.page.get_by_role("tab", name="الإعدادات").count() == 1
     left = window.page.locator("#side").bounding_box()["x"]
     assert left < window.page.locator("#talk").bounding_box()["x"]
+    window.message.fill("full")
+    window.message.press("Enter")
+    window.page.locator(".toast-title").get_by_text("لم ينجح ذلك").wait_for()
 
 
 def test_dark_and_light_follow_the_system_until_somebody_chooses(open_window):

@@ -242,7 +242,7 @@ def command(
 
             mount_demo(
                 app,
-                ModelShelf({config.model_names[0]: lambda: pipe}),
+                ModelShelf.of(config.model_names[0], pipe),
                 allowed_hosts=config.allowed_hosts,
                 limits=MediaLimits(max_pixels=config.max_media_pixels),
                 ending=lambda: app.state.service.gate.draining,

@@ -136,7 +136,7 @@ def build_demo(models: ModelShelf | Pipeline, store: PictureStore) -> Blocks:
     from internvl.demo.chat import Chat
     from internvl.demo.page import Page
 
-    shelf = models if isinstance(models, ModelShelf) else ModelShelf({"internvl": lambda: models})
+    shelf = models if isinstance(models, ModelShelf) else ModelShelf.of("internvl", models)
     return Page(Chat(shelf, store)).build()
 
 

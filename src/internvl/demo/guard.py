@@ -74,6 +74,8 @@ _HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(self), microphone=(), geolocation=()",
 }
+#: What the page's script says.
+_PAGE_STRINGS = ("title", "language", "theme", "skip", "model", "failed")
 _SCRIPT = re.compile(r"<script(?=[\s>])")
 #: Pictures of Gradio's for other sites that show a link; they are elsewhere.
 _ELSEWHERE = re.compile(r"<meta\s[^>]*(?:https?:|og:|twitter:)[^>]*/>\s*")
@@ -203,7 +205,7 @@ class DemoGuard:
         words = {
             "language": strings.language,
             "locale": GRADIO_LOCALES.get(strings.language, strings.language),
-            "strings": {key: strings(key) for key in ("language", "theme", "skip", "message", "title")},
+            "strings": {key: strings(key) for key in _PAGE_STRINGS},
             "languages": {code: table["name"] for code, table in tables().items()},
         }
         data = json.dumps(words, ensure_ascii=False).replace("<", "\\u003c")

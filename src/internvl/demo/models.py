@@ -23,6 +23,13 @@ class ModelShelf:
         self._locks = {name: threading.Lock() for name in self._loaders}
         self._loaded: dict[str, Pipeline] = {}
 
+    @classmethod
+    def of(cls, name: str, pipeline: Pipeline) -> ModelShelf:
+        """Return a shelf with one model that is loaded already."""
+        shelf = cls({name: lambda: pipeline})
+        shelf.get(name)
+        return shelf
+
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the models; the first one is the default."""

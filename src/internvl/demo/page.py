@@ -135,7 +135,7 @@ class Page:
     def _load(self, request: gr.Request, kept: Any) -> list[Any]:
         asker = asker_of(request)
         update = self._chat.restore(asker, kept)
-        self._tell(asker, update)
+        self._tell(update)
         chatbot = gr.Chatbot(
             value=self._messages(update, asker),
             examples=[self._example(name, asker.strings) for name in _EXAMPLES],
@@ -193,7 +193,7 @@ class Page:
         except InternVLError as error:  # settings that cannot be
             raise gr.Error(html.escape(str(error)), print_exception=False) from error
         for update in updates:
-            self._tell(asker, update)
+            self._tell(update)
             messages = self._messages(update, asker)
             composer: Any = gr.skip()
             if update.draft is not None or not update.answering:
@@ -217,12 +217,12 @@ class Page:
             ]
         return messages
 
-    def _tell(self, asker: Asker, update: Update) -> None:
+    def _tell(self, update: Update) -> None:
         if update.problem is not None:
             # Gradio takes the message for HTML
-            gr.Warning(html.escape(update.problem), title=asker.strings("failed"), duration=20)
+            gr.Warning(html.escape(update.problem), duration=20)
         if update.notice is not None:
-            gr.Info(html.escape(update.notice), title=asker.strings("model"), duration=10)
+            gr.Info(html.escape(update.notice), duration=10)
 
     def _example(self, name: str, strings: Strings) -> Any:
         path = str(_HERE / "examples" / f"{name}.png")

@@ -266,3 +266,4 @@ def test_a_shelf_loads_a_model_once_and_knows_no_others():
         shelf.get("b")
     with pytest.raises(ConfigError):
         ModelShelf({})
+    assert ModelShelf.of("c", scripted_pipeline(ScriptedEngine())).is_loaded("c")

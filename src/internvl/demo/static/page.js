@@ -58,6 +58,11 @@
       downloaded = link.href;
       link.click();
     }
+    // messages have Gradio's own English titles
+    for (const title of document.querySelectorAll(".toast-title")) {
+      const text = title.classList.contains("info") ? strings.model : strings.failed;
+      if (title.firstChild && title.firstChild.data !== text) title.firstChild.data = text;
+    }
     if (document.body && document.body.classList.contains("dark") !== isDark()) applyTheme();
   };
   let downloaded = null;
