@@ -46,7 +46,8 @@ def make_model() -> InternVLModel:
 def measure(model: InternVLModel, *, batch: int, new: int, sample: bool) -> list[float]:
     """Milliseconds between the forward passes of steps in which every answer gets a token."""
     spans: list[tuple[float, float, int]] = []
-    config = EngineConfig(session_len=64 + new, max_batch_size=batch)
+    length = (64 + new) // 16 * 16 + 16  # whole cache blocks
+    config = EngineConfig(session_len=length, max_batch_size=batch, cache_max_tokens=batch * length)
     gen_config = GenerationConfig(max_new_tokens=new, ignore_eos=True)
     if sample:
         gen_config = gen_config.replace(do_sample=True, temperature=0.8, top_p=0.9, top_k=40)
