@@ -7,12 +7,13 @@ import threading
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
 from internvl.cli.chat import open_pipeline
 from internvl.cli.main import EXIT_FAILED
+from internvl.cli.options import Device, Dtype, MaxTiles, ModelName, Quantize, Revision
 
 if TYPE_CHECKING:
     from internvl.chat.batch import BatchProgress
@@ -29,9 +30,7 @@ def command(
         ),
     ],
     answers: Annotated[Path, typer.Argument(help="Where the answers go, one a line.")],
-    model: Annotated[
-        str, typer.Option("--model", "-m", help="nano, a checkpoint directory, or a hub id.")
-    ] = "nano",
+    model: ModelName = "nano",
     max_tokens: Annotated[
         int | None,
         typer.Option(
@@ -42,23 +41,16 @@ def command(
         bool, typer.Option("--retry-failed", help="Ask again what failed in an earlier run.")
     ] = False,
     batch_size: Annotated[
-        int | None, typer.Option(help="Answers decoded together. [default: 8]", min=1)
+        int | None, typer.Option(help="Answers decoded together. [default: 32]", min=1)
     ] = None,
-    max_tiles: Annotated[
-        int | None, typer.Option(help="Most tiles of a picture. [default: the model's]", min=1)
-    ] = None,
+    max_tiles: MaxTiles = None,
     session_len: Annotated[
         int | None, typer.Option(help="Tokens of one request and its answer. [default: the model's]", min=1)
     ] = None,
-    dtype: Annotated[
-        Literal["auto", "float32", "bfloat16", "float16"], typer.Option(help="Precision of the weights.")
-    ] = "auto",
-    quantize: Annotated[
-        Literal["int8", "int4"] | None,
-        typer.Option(help="Weights in fewer bits, on a CPU. [default: as loaded]"),
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
-    revision: Annotated[str | None, typer.Option(help="Revision of the model on the hub.")] = None,
+    dtype: Dtype = "auto",
+    quantize: Quantize = None,
+    device: Device = "auto",
+    revision: Revision = None,
 ) -> int:
     """Answer a file of requests: OpenAI batch lines in, answers out.
 

@@ -6,13 +6,14 @@ import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from internvl.chat.call_forms import looks_like_media
 from internvl.chat.reasoning import THINKING_DEFAULTS
 from internvl.cli.answers import AnswerPrinter
+from internvl.cli.options import Device, Dtype, MaxTiles, ModelName, Quantize, Revision, TilePolicy
 from internvl.errors import ConfigError
 from internvl.types import GenerationConfig
 
@@ -31,16 +32,9 @@ def command(
             help="Pictures and videos (paths or URLs) and the question. Without a question: a conversation."
         ),
     ] = None,
-    model: Annotated[
-        str, typer.Option("--model", "-m", help="nano, a checkpoint directory, or a hub id.")
-    ] = "nano",
-    max_tiles: Annotated[
-        int | None, typer.Option(help="Most tiles of a picture. [default: the model's]", min=1)
-    ] = None,
-    tile_policy: Annotated[
-        Literal["reference", "auto"],
-        typer.Option(help="reference, or auto: fewer tiles for small pictures, more for full pages."),
-    ] = "reference",
+    model: ModelName = "nano",
+    max_tiles: MaxTiles = None,
+    tile_policy: TilePolicy = "reference",
     num_frames: Annotated[
         int | None, typer.Option(help="Frames of a video, evenly spread. [default: 8]", min=1)
     ] = None,
@@ -82,15 +76,10 @@ def command(
     session_len: Annotated[
         int | None, typer.Option(help="Tokens of the conversation. [default: the model's context]", min=1)
     ] = None,
-    dtype: Annotated[
-        Literal["auto", "float32", "bfloat16", "float16"], typer.Option(help="Precision of the weights.")
-    ] = "auto",
-    quantize: Annotated[
-        Literal["int8", "int4"] | None,
-        typer.Option(help="Weights in fewer bits, on a CPU. [default: as loaded]"),
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
-    revision: Annotated[str | None, typer.Option(help="Revision of the model on the hub.")] = None,
+    dtype: Dtype = "auto",
+    quantize: Quantize = None,
+    device: Device = "auto",
+    revision: Revision = None,
     interactive: Annotated[
         bool, typer.Option("--interactive", "-i", help="A conversation, even when stdin is a pipe.")
     ] = False,

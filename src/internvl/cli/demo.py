@@ -7,11 +7,12 @@ import sys
 import webbrowser
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from internvl.cli.chat import open_pipeline
+from internvl.cli.options import Device, Dtype, MaxTiles, Quantize, TilePolicy
 from internvl.errors import MissingDependencyError
 
 if TYPE_CHECKING:
@@ -40,21 +41,11 @@ def command(
         int | None, typer.Option(help="Tokens of a conversation. [default: the model's context]", min=1)
     ] = None,
     max_batch_size: Annotated[int, typer.Option(help="Answers decoded together.", min=1)] = 8,
-    max_tiles: Annotated[
-        int | None, typer.Option(help="Most tiles of a picture. [default: the model's]", min=1)
-    ] = None,
-    tile_policy: Annotated[
-        Literal["reference", "auto"],
-        typer.Option(help="reference, or auto: fewer tiles for small pictures, more for full pages."),
-    ] = "reference",
-    dtype: Annotated[
-        Literal["auto", "float32", "bfloat16", "float16"], typer.Option(help="Precision of the weights.")
-    ] = "auto",
-    quantize: Annotated[
-        Literal["int8", "int4"] | None,
-        typer.Option(help="Weights in fewer bits, on a CPU. [default: as loaded]"),
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
+    max_tiles: MaxTiles = None,
+    tile_policy: TilePolicy = "reference",
+    dtype: Dtype = "auto",
+    quantize: Quantize = None,
+    device: Device = "auto",
     revision: Annotated[str | None, typer.Option(help="Revision of the models on the hub.")] = None,
 ) -> None:
     """Ask about pictures in a browser.

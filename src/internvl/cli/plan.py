@@ -13,6 +13,7 @@ from rich.console import Console
 
 from internvl.cli.known_model import KnownModel, find_model
 from internvl.cli.machine import inspect_machine
+from internvl.cli.options import MaxTiles
 from internvl.cli.output import amount, console, plain, print_json, print_table, table
 from internvl.cli.request_cost import Picture, RequestCost
 from internvl.cli.shown import ClipOptions, open_shown
@@ -52,9 +53,7 @@ def command(
     min_tiles: Annotated[
         int | None, typer.Option(help="Fewest tiles of a picture. [default: the model's]", min=1)
     ] = None,
-    max_tiles: Annotated[
-        int | None, typer.Option(help="Most tiles of a picture. [default: the model's]", min=1)
-    ] = None,
+    max_tiles: MaxTiles = None,
     tile_policy: Annotated[
         TilePolicy, typer.Option(help="reference, or auto: fewer tiles for small pictures, more for pages.")
     ] = "reference",
