@@ -14,14 +14,11 @@ import argparse
 import json
 import platform
 import resource
-import statistics
-import time
-from collections.abc import Callable
 
 import torch
 import transformers
 
-from decode import toy_processor
+from decode import alternate, toy_processor
 from internvl.config.model import ModelConfig
 from internvl.config.presets import find
 from internvl.engine.config import EngineConfig
@@ -83,18 +80,6 @@ def make_peer(config: ModelConfig, dtype: torch.dtype) -> transformers.InternVLF
     finally:
         torch.set_default_dtype(torch.float32)
     return peer.eval().requires_grad_(False)
-
-
-def alternate(sides: dict[str, Callable], rounds: int) -> dict[str, float]:
-    """Median seconds of each side after one round of warming up; the order changes every round."""
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for number in range(rounds + 1):
-        for name in list(sides) if number % 2 else list(reversed(sides)):
-            started = time.perf_counter()
-            sides[name]()
-            if number:
-                seconds[name].append(time.perf_counter() - started)
-    return {name: statistics.median(values) for name, values in seconds.items()}
 
 
 def compare_vision(ours: InternVLModel, peer, tiles: int, rounds: int) -> dict[str, float]:
