@@ -33,11 +33,7 @@ def chat_completion(
     """
     stops = {*processor.stop_token_ids, *gen_config.stop_token_ids}
     return {
-        "id": f"chatcmpl-{secrets.token_hex(16)}",
-        "object": "chat.completion",
-        "created": int(time.time()),
-        "model": model,
-        "system_fingerprint": FINGERPRINT,
+        **answer_head("chatcmpl-", "chat.completion", model),
         "choices": [
             {
                 "index": answer.choice,
@@ -48,6 +44,17 @@ def chat_completion(
             for answer in answers
         ],
         "usage": usage_of(answers),
+    }
+
+
+def answer_head(prefix: str, kind: str, model: str) -> dict[str, Any]:
+    """Return what every completion and chunk begins with: a new id, its kind, the time, who answers."""
+    return {
+        "id": f"{prefix}{secrets.token_hex(16)}",
+        "object": kind,
+        "created": int(time.time()),
+        "model": model,
+        "system_fingerprint": FINGERPRINT,
     }
 
 

@@ -5,7 +5,7 @@ Engine, constraints, tools and thinking are the ones of every other path (`chat.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,8 @@ from internvl.chat.openai_body import ChatBody, read_chat_body
 from internvl.chat.openai_fields import SAMPLING
 from internvl.chat.options import ChatOptions, read_chat_options
 from internvl.chat.reasoning import THINKING_DEFAULTS
-from internvl.engine.engine import Engine
+from internvl.engine.engine import Engine, collect_answers
 from internvl.engine.request import Request
-from internvl.errors import RequestError
 from internvl.types import GenerationConfig, Response
 
 _NO_EFFORT = ("none", "minimal")
@@ -37,7 +36,6 @@ class ChatTask:
 
     def submit(self) -> Request:
         """Prepare the prompt and hand it to the engine; raises as `Engine.submit` does."""
-        self._check_token_ids()
         return self.engine.submit(
             self.options.conversation(self.body.messages), self.gen_config, fit_answer=self.body.fit_answer
         )
@@ -50,29 +48,22 @@ class ChatTask:
             Exception: What made it fail.
         """
         readers = [self.options.reader(self.engine.processor) for _ in range(self.gen_config.n)]
-        answers: dict[int, Response] = {}
-        for raw in self.engine.stream(request):
-            if raw.finish_reason == "abort":
-                raise Aborted
-            if on_tokens is not None:
-                on_tokens(len(raw.token_ids))
-            delta = raw if self.options.plain else readers[raw.choice].read(raw)
-            known = answers.get(delta.choice)
-            answers[delta.choice] = delta if known is None else known.extend(delta)
-        return [answers[choice] for choice in sorted(answers)]
+
+        def deltas() -> Iterator[Response]:
+            for raw in self.engine.stream(request):
+                if raw.finish_reason == "abort":
+                    raise Aborted
+                if on_tokens is not None:
+                    on_tokens(len(raw.token_ids))
+                yield raw if self.options.plain else readers[raw.choice].read(raw)
+
+        return collect_answers(deltas())
 
     def completion(self, answers: list[Response], model: str) -> dict[str, Any]:
         """Return the body of the answer; `model` is the name it gives."""
         return chat_completion(
             answers, model=model, processor=self.engine.processor, gen_config=self.gen_config
         )
-
-    def _check_token_ids(self) -> None:
-        vocab_size = self.engine.model.config.text.vocab_size
-        for name in ("stop_token_ids", "bad_token_ids"):
-            for token_id in getattr(self.gen_config, name):
-                if not 0 <= token_id < vocab_size:
-                    raise RequestError(f"{name} holds {token_id}; the model's ids are 0 to {vocab_size - 1}")
 
 
 def read_chat_task(

@@ -10,7 +10,7 @@ one `Engine`. Who calls: user code; `internvl chat`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from internvl.chat.options import AnswerReader, ChatOptions, read_chat_options
 from internvl.chat.session import Session
 from internvl.checkpoint.load import load_model, load_processor
 from internvl.engine.config import EngineConfig
-from internvl.engine.engine import Engine
+from internvl.engine.engine import Engine, collect_answers
 from internvl.errors import ConfigError, RequestError
 from internvl.media.limits import DEFAULT_LIMITS, DEFAULT_POLICY, AddressPolicy, MediaLimits
 from internvl.models.pack import pack_linears
@@ -188,10 +188,10 @@ class Pipeline:
         )
         deltas = self._deltas(batch, gen_config, options)
         if batch.single:
-            responses = _collect(deltas)
+            responses = collect_answers(deltas)
             return responses[0] if len(responses) == 1 else responses
         with _Progress(len(batch.prompts), shown=use_tqdm) as progress:
-            return _collect(deltas, on_finished=progress.advance)
+            return collect_answers(deltas, on_finished=progress.advance)
 
     def stream_infer(
         self,
@@ -359,19 +359,6 @@ class _Progress:
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.stop()
-
-
-def _collect(
-    deltas: Iterable[Response], *, on_finished: Callable[[Response], None] | None = None
-) -> list[Response]:
-    """Return the complete answers in the prompts' order."""
-    answers: dict[tuple[int, int], Response] = {}
-    for delta in deltas:
-        key = delta.index, delta.choice
-        answers[key] = answers[key].extend(delta) if key in answers else delta
-        if on_finished is not None and delta.finish_reason is not None:
-            on_finished(answers[key])
-    return [answers[key] for key in sorted(answers)]
 
 
 def _messages(prompt: list[Message] | ModelInputs) -> list[Message]:

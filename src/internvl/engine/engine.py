@@ -11,7 +11,7 @@ from __future__ import annotations
 import queue
 import weakref
 from collections import deque
-from collections.abc import Callable, Generator, Hashable, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
@@ -96,9 +96,13 @@ class Engine:
 
     def prepare(self, messages: Sequence[Message] | Conversation) -> ModelInputs:
         """Return the prompt and the tiles of a conversation, cut as this engine's configuration says."""
+        return self.processor(messages, tile_limits=self.tile_limits)
+
+    @property
+    def tile_limits(self) -> TileLimits:
+        """How pictures are cut that do not say it themselves."""
         config = self.config
-        limits = TileLimits(min_tiles=config.min_tiles, max_tiles=config.max_tiles, policy=config.tile_policy)
-        return self.processor(messages, tile_limits=limits)
+        return TileLimits(min_tiles=config.min_tiles, max_tiles=config.max_tiles, policy=config.tile_policy)
 
     def submit(
         self,
@@ -179,13 +183,7 @@ class Engine:
 
         A prompt that fails gives a response with finish_reason "error" and `error_message`; the others go on.
         """
-        answers: dict[tuple[int, int], Response] = {}
-        for delta in self.stream_all(prompts, gen_config):
-            key = delta.index, delta.choice
-            answers[key] = answers[key].extend(delta) if key in answers else delta
-            if on_finished is not None and delta.finish_reason is not None:
-                on_finished(answers[key])
-        return [answers[key] for key in sorted(answers)]
+        return collect_answers(self.stream_all(prompts, gen_config), on_finished=on_finished)
 
     def stream_all(
         self,
@@ -279,7 +277,12 @@ class Engine:
     def _checked(
         self, inputs: ModelInputs, gen_config: GenerationConfig, fit_answer: bool
     ) -> GenerationConfig:
-        """Return the configuration to use; raise when prompt and answer do not fit."""
+        """Return the configuration to use; raise when prompt and answer do not fit, or ids do not exist."""
+        vocab_size = self.model.config.text.vocab_size
+        for name in ("stop_token_ids", "bad_token_ids"):
+            for token_id in getattr(gen_config, name):
+                if not 0 <= token_id < vocab_size:
+                    raise RequestError(f"{name} holds {token_id}; the model's ids are 0 to {vocab_size - 1}")
         num_prompt_tokens = len(inputs.input_ids)
         if fit_answer:
             room = room_for_answer(num_prompt_tokens, self.session_len, gen_config.max_new_tokens)
@@ -292,6 +295,19 @@ class Engine:
             model_context=self.model.config.text.max_position,
         )
         return gen_config
+
+
+def collect_answers(
+    deltas: Iterable[Response], *, on_finished: Callable[[Response], None] | None = None
+) -> list[Response]:
+    """Return the complete answers in the order of prompts and choices; `on_finished` is told of each when it ends."""
+    answers: dict[tuple[int, int], Response] = {}
+    for delta in deltas:
+        key = delta.index, delta.choice
+        answers[key] = answers[key].extend(delta) if key in answers else delta
+        if on_finished is not None and delta.finish_reason is not None:
+            on_finished(answers[key])
+    return [answers[key] for key in sorted(answers)]
 
 
 def _one_each(

@@ -27,7 +27,7 @@ from internvl.errors import ContextLengthError, RequestError
 from internvl.media.image import read_size
 from internvl.media.source import Blob
 from internvl.preprocess.messages import Clip, Picture, parse_messages
-from internvl.preprocess.processor import IMAGE_CONTEXT, Processor, TileLimits
+from internvl.preprocess.processor import IMAGE_CONTEXT, Processor
 from internvl.server.caller import NOBODY, Caller
 from internvl.server.config import ServerConfig
 from internvl.server.errors import EngineEnded, TooLarge
@@ -72,11 +72,6 @@ class Answering:
         self._engine = engine
         self._metrics = metrics
         self._processor = processor
-        self._tile_limits = TileLimits(
-            min_tiles=engine.config.min_tiles,
-            max_tiles=engine.config.max_tiles,
-            policy=engine.config.tile_policy,
-        )
         self._config = config
         self._media = media
         self._limits = media_limits(config)
@@ -109,7 +104,6 @@ class Answering:
         Raises:
             InternVLError: Whatever is wrong with the request, or the server has no room.
         """
-        check_token_ids(gen_config, self._engine.model.config.text.vocab_size)
         held = AsyncExitStack()
         try:
             inputs = prompt if isinstance(prompt, ModelInputs) else await self.prepare(prompt, caller, held)
@@ -169,7 +163,7 @@ class Answering:
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(
                 self._cutters if media else self._helpers,
-                lambda: self._processor(filled, tile_limits=self._tile_limits),
+                lambda: self._processor(filled, tile_limits=self._engine.tile_limits),
             )
         finally:
             files.close()
@@ -200,6 +194,7 @@ class Answering:
         """Refuse what is too large before it is decoded: a picture of a few kB may hold 80 million pixels."""
         num_pixels = 0
         media: list[MediaUsage] = []
+        usual = self._engine.tile_limits
         for part, read in zip(parts, reads, strict=True):
             if isinstance(read.content, Blob):
                 size, count, least = read_size(read.content, limits=self._limits), 1, part.min_tiles
@@ -210,9 +205,9 @@ class Answering:
                 least = part.min_tiles or 1
                 most = part.max_tiles or least
             limits = replace(
-                self._tile_limits,
-                min_tiles=least or self._tile_limits.min_tiles,
-                max_tiles=most or self._tile_limits.max_tiles,
+                usual,
+                min_tiles=least or usual.min_tiles,
+                max_tiles=most or usual.max_tiles,
                 thumbnail=part.thumbnail,
             )
             media += self._processor.plan_sizes([size], tile_limits=limits) * count
@@ -269,11 +264,3 @@ def _with_stand_ins(message: Message) -> Message:
         else:
             made.append(part)
     return {**message, "content": made}
-
-
-def check_token_ids(gen_config: GenerationConfig, vocab_size: int) -> None:
-    """Raise RequestError for ids that the model does not have."""
-    for name in ("stop_token_ids", "bad_token_ids"):
-        for token_id in getattr(gen_config, name):
-            if not 0 <= token_id < vocab_size:
-                raise RequestError(f"{name} holds {token_id}; the model's ids are 0 to {vocab_size - 1}")

@@ -9,11 +9,10 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response as HttpResponse
 
-from internvl.chat.openai_answer import FINGERPRINT
+from internvl.chat.openai_answer import answer_head
 from internvl.server.body import JsonRoute
 from internvl.server.caller import Caller, CallerDep
 from internvl.server.conversation import Conversing, read_conversation
-from internvl.server.ids import new_id
 from internvl.server.openapi import ERRORS, streamed
 from internvl.server.schemas.chat import (
     ChatChunk,
@@ -64,7 +63,7 @@ async def complete(talk: Conversing, service: Service, caller: Caller) -> dict[s
 
 async def chunks(talk: Conversing, deltas: AsyncIterator[Response], service: Service) -> AsyncIterator[bytes]:
     """Yield the events of a streamed answer."""
-    head = _head(service, "chat.completion.chunk")
+    head = answer_head("chatcmpl-", "chat.completion.chunk", service.model_name)
     logprobs = LogprobTexts(service.processor, talk.gen_config.stop_token_ids)
     last: dict[int, Response] = {}
     num_calls: dict[int, int] = {}
@@ -127,13 +126,3 @@ def _function(call: ToolCall) -> FunctionCall:
 
 def _piece(choice: int, delta: Delta, logprobs: Any = None, finish_reason: Any = None) -> ChunkChoice:
     return ChunkChoice(index=choice, delta=delta, logprobs=logprobs, finish_reason=finish_reason)
-
-
-def _head(service: Service, kind: str) -> dict[str, Any]:
-    return {
-        "id": new_id("chatcmpl-"),
-        "object": kind,
-        "created": service.now(),
-        "model": service.model_name,
-        "system_fingerprint": FINGERPRINT,
-    }

@@ -10,13 +10,12 @@ from typing import Any
 import torch
 from fastapi import APIRouter, Request
 
-from internvl.chat.openai_answer import FINGERPRINT
+from internvl.chat.openai_answer import answer_head
 from internvl.chat.openai_body import BodyError
 from internvl.server.body import JsonRoute
 from internvl.server.caller import Caller, CallerDep
 from internvl.server.chat import stream
 from internvl.server.conversation import Conversing, read_conversation
-from internvl.server.ids import new_id
 from internvl.server.openapi import ERRORS, streamed
 from internvl.server.running import Running
 from internvl.server.schemas.chat import ChatUsage, PromptTokensDetails
@@ -134,7 +133,11 @@ async def _complete(
         )
         for index, answer in sorted(answers.items())
     ]
-    return Completion(**_head(service), choices=choices, usage=_usage(answers, asked.gen_config.n))
+    return Completion(
+        **_head(service),
+        choices=choices,
+        usage=_usage(answers, asked.gen_config.n),
+    )
 
 
 async def _pieces(runnings: Sequence[Running], asked: Conversing, service: Service) -> AsyncIterator[bytes]:
@@ -225,10 +228,4 @@ def _reason(answer: Response) -> Any:
 
 
 def _head(service: Service) -> dict[str, Any]:
-    return {
-        "id": new_id("cmpl-"),
-        "object": "text_completion",
-        "created": service.now(),
-        "model": service.model_name,
-        "system_fingerprint": FINGERPRINT,
-    }
+    return answer_head("cmpl-", "text_completion", service.model_name)

@@ -325,6 +325,16 @@ def test_a_request_that_does_not_fit_is_refused_with_its_bill():
         assert engine.generate([inputs])[0].generate_token_len <= room
 
 
+@pytest.mark.parametrize("name", ["stop_token_ids", "bad_token_ids"])
+@pytest.mark.parametrize("token_id", [-1, 10**9])
+def test_token_ids_that_the_model_does_not_have_are_refused(name, token_id):
+    with (
+        tiny_engine() as engine,
+        pytest.raises(RequestError, match=f"{name} holds {token_id}; .* ids are 0 to"),
+    ):
+        engine.submit(ask("Hello"), GREEDY.replace(**{name: (token_id,)}))
+
+
 def test_too_many_waiting_requests_are_refused_as_retryable():
     with tiny_engine(max_batch_size=1, max_waiting_requests=1) as engine:
         long = GREEDY.replace(max_new_tokens=600)
