@@ -10,7 +10,7 @@ import internvl
 from golden import SHARED, requires_shared
 from internvl.checkpoint.shards import read_header
 from internvl.data.objects import EMOJI, read_art
-from internvl.train.nano_config import nano_config
+from internvl.train.nano.model_config import nano_config
 
 ASSETS = Path(str(files("internvl") / "assets" / "nano"))
 EXAMPLES = Path(__file__).parents[2] / "examples"

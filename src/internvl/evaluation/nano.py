@@ -20,7 +20,7 @@ from PIL import Image
 from internvl.chat.pipeline import Pipeline, pipeline
 from internvl.data.generate import SKILLS, Difficulty, Skill, load_assets, make_scene
 from internvl.data.questions import COUNT_ALL, primary_turn
-from internvl.train.config import read_stage
+from internvl.train.nano.config import read_stage
 from internvl.types import GenerationConfig
 
 SEED = 20_000

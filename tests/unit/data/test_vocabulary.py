@@ -7,8 +7,8 @@ from internvl.data.vocabulary import ADDED_TOKENS, build_vocabulary, write_vocab
 from internvl.errors import ConfigError
 from internvl.preprocess.chat_template import SHUSHENG_WANXIANG
 from internvl.preprocess.tokenizer import load_tokenizer
-from internvl.train.nano_config import ASSETS
-from internvl.train.nano_tokenizer import nano_vocabulary, write_tokenizer
+from internvl.train.nano.model_config import ASSETS
+from internvl.train.nano.tokenizer import nano_vocabulary, write_tokenizer
 
 
 @pytest.fixture(scope="module")

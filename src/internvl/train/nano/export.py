@@ -1,4 +1,4 @@
-"""A training checkpoint -> the shipped model: `python -m internvl.train.export runs/nano/2-answer.pt DIRECTORY`.
+"""A training checkpoint -> the shipped model: `python -m internvl.train.nano.export runs/nano/2-answer.pt DIRECTORY`.
 
 The dense heads stay behind; weights become bfloat16 and lie beside the tokenizer that they were trained with.
 """
@@ -12,8 +12,8 @@ import torch
 
 from internvl.checkpoint.save import save_model
 from internvl.models.internvl import InternVLModel
-from internvl.train.conversation import ConversationEncoder
-from internvl.train.nano_config import ASSETS, nano_config
+from internvl.train.nano.conversation import ConversationEncoder
+from internvl.train.nano.model_config import ASSETS, nano_config
 
 PREFIX = "model."
 """Names of the model's own tensors in a `Trainee`; the heads have another."""

@@ -9,8 +9,8 @@ from internvl.data.charset import CHARACTER_CLASSES
 from internvl.data.colours import COLOUR_CLASSES
 from internvl.data.objects import OBJECT_CLASSES
 from internvl.data.scene import Glyph, Scene, SceneObject
-from internvl.train.dense import HEAD_WEIGHTS, HEADS, SLOTS, DenseHeads, dense_targets
-from internvl.train.nano_config import nano_config
+from internvl.train.nano.dense import HEAD_WEIGHTS, HEADS, SLOTS, DenseHeads, dense_targets
+from internvl.train.nano.model_config import nano_config
 
 IMAGE = Image.new("RGB", (8, 8))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from internvl.config.model import ModelConfig, ProjectorConfig, RopeConfig, TextConfig, VisionConfig
 
-ASSETS = Path(__file__).parents[1] / "assets" / "nano"
+ASSETS = Path(__file__).parents[2] / "assets" / "nano"
 """The shipped model; its tokenizer files are what training uses."""
 VOCAB_SIZE = 2048
 """Rows of the embedding; the tokenizer may fill fewer."""

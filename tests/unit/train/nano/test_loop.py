@@ -3,15 +3,15 @@
 import pytest
 import torch
 
-import internvl.train.dataset as dataset_module
+import internvl.train.nano.dataset as dataset_module
 from internvl.models.internvl import InternVLModel
-from internvl.train.config import StageConfig
-from internvl.train.conversation import IGNORE_INDEX, ConversationEncoder
-from internvl.train.dataset import NanoDataset, batches, collate
-from internvl.train.export import read_model
-from internvl.train.loop import Run, Trainee, language_loss, make_optimizer, train
-from internvl.train.nano import grow_positions, make_trainee
-from internvl.train.nano_config import ASSETS, nano_config
+from internvl.train.nano.__main__ import grow_positions, make_trainee
+from internvl.train.nano.config import StageConfig
+from internvl.train.nano.conversation import IGNORE_INDEX, ConversationEncoder
+from internvl.train.nano.dataset import NanoDataset, batches, collate
+from internvl.train.nano.export import read_model
+from internvl.train.nano.loop import Run, Trainee, language_loss, make_optimizer, train
+from internvl.train.nano.model_config import ASSETS, nano_config
 from nano_assets import plain_assets
 
 

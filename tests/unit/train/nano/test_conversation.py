@@ -10,8 +10,8 @@ from internvl.data.scene import Scene, SceneObject
 from internvl.preprocess.chat_template import SHUSHENG_WANXIANG
 from internvl.preprocess.processor import Processor
 from internvl.preprocess.tokenizer import load_tokenizer
-from internvl.train.conversation import IGNORE_INDEX, ConversationEncoder
-from internvl.train.nano_config import ASSETS, nano_config
+from internvl.train.nano.conversation import IGNORE_INDEX, ConversationEncoder
+from internvl.train.nano.model_config import ASSETS, nano_config
 
 PICTURE = Image.new("RGB", (30, 20), "red")
 SCENE = Scene(

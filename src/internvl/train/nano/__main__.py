@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 
 from internvl.models.internvl import InternVLModel
-from internvl.train.config import StageConfig, read_stage
-from internvl.train.conversation import ConversationEncoder
-from internvl.train.dataset import NanoDataset
-from internvl.train.held_out import answer_accuracy
-from internvl.train.loop import Run, Trainee, make_optimizer, train
-from internvl.train.nano_config import ASSETS, nano_config
+from internvl.train.nano.config import StageConfig, read_stage
+from internvl.train.nano.conversation import ConversationEncoder
+from internvl.train.nano.dataset import NanoDataset
+from internvl.train.nano.held_out import answer_accuracy
+from internvl.train.nano.loop import Run, Trainee, make_optimizer, train
+from internvl.train.nano.model_config import ASSETS, nano_config
 
 
 def make_trainee(stage: StageConfig, start: Path | None, image_token_id: int) -> Trainee:

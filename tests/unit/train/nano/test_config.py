@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from internvl.errors import ConfigError
-from internvl.train.config import StageConfig, read_stage
+from internvl.train.nano.config import StageConfig, read_stage
 
-RECIPES = sorted((Path(__file__).parents[3] / "recipes" / "nano").glob("*.toml"))
+RECIPES = sorted((Path(__file__).parents[4] / "recipes" / "nano").glob("*.toml"))
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)

@@ -21,9 +21,9 @@ from torch.utils.data import DataLoader, Dataset
 from internvl.data.generate import Assets, Skill, load_assets, make_scene
 from internvl.data.scene import Scene
 from internvl.preprocess.transforms import normalize
-from internvl.train.config import StageConfig
-from internvl.train.conversation import IGNORE_INDEX, ConversationEncoder
-from internvl.train.dense import HEADS, Targets, dense_targets
+from internvl.train.nano.config import StageConfig
+from internvl.train.nano.conversation import IGNORE_INDEX, ConversationEncoder
+from internvl.train.nano.dense import HEADS, Targets, dense_targets
 
 
 @dataclass(slots=True, kw_only=True)

@@ -15,9 +15,9 @@ from internvl.data.generate import SKILLS, Difficulty, load_assets, make_scene
 from internvl.data.questions import primary_turn
 from internvl.models.internvl import InternVLModel
 from internvl.preprocess.chat_template import SHUSHENG_WANXIANG
-from internvl.train.conversation import IGNORE_INDEX, ConversationEncoder
-from internvl.train.dataset import Item, collate, squash
-from internvl.train.dense import dense_targets
+from internvl.train.nano.conversation import IGNORE_INDEX, ConversationEncoder
+from internvl.train.nano.dataset import Item, collate, squash
+from internvl.train.nano.dense import dense_targets
 
 GROUP = 32
 """Pictures per forward pass."""

@@ -1,4 +1,4 @@
-"""Write nano's tokenizer: `python -m internvl.train.nano_tokenizer DIRECTORY`.
+"""Write nano's tokenizer: `python -m internvl.train.nano.tokenizer DIRECTORY`.
 
 It depends on the question templates only, so that it is the same on every machine. It must not change once a model is
 trained on it.
@@ -14,7 +14,7 @@ from internvl.checkpoint.write_config import TokenIds
 from internvl.data.questions import all_phrases
 from internvl.data.vocabulary import END_OF_TEXT, TURN_END, Vocabulary, build_vocabulary, write_vocabulary
 from internvl.preprocess.chat_template import SHUSHENG_WANXIANG
-from internvl.train.nano_config import MAX_POSITION, VOCAB_SIZE, nano_config
+from internvl.train.nano.model_config import MAX_POSITION, VOCAB_SIZE, nano_config
 
 BEGINNINGS = (
     "user", "assistant", "What", "Which", "How", "Describe", "Read", "Count", "Is", "The", "Please", "Tell", "Can",

@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from internvl.models.internvl import InternVLModel
-from internvl.train.config import StageConfig
-from internvl.train.conversation import IGNORE_INDEX
-from internvl.train.dataset import Batch, NanoDataset, batches
-from internvl.train.dense import HEAD_WEIGHTS, DenseHeads
+from internvl.train.nano.config import StageConfig
+from internvl.train.nano.conversation import IGNORE_INDEX
+from internvl.train.nano.dataset import Batch, NanoDataset, batches
+from internvl.train.nano.dense import HEAD_WEIGHTS, DenseHeads
 
 log = logging.getLogger(__name__)
 
