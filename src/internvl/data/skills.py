@@ -1,0 +1,63 @@
+"""The table of skills, and `make_sample`: `(skill, seed, index, split) -> DataSample`, a pure function.
+
+A skill's module is imported when the skill is first asked for. To add one: a line here, and a function of the form
+`sample.Skill` in the module named.
+"""
+
+from __future__ import annotations
+
+import importlib
+import random
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
+
+from internvl.data.sample import Assets, DataSample, Skill, Split
+from internvl.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class SkillEntry:
+    """Where a skill is made, and what it teaches."""
+
+    module: str
+    """Module below `internvl.data`."""
+    function: str
+    description: str
+
+
+SKILLS: dict[str, SkillEntry] = {
+    "lines": SkillEntry("documents.lines", "make_lines", "one to three printed or written lines, to be read"),
+    "page": SkillEntry("documents.page", "make_page", "pages: headings, paragraphs, columns, to be read in order"),
+    "receipt": SkillEntry("documents.receipt", "make_receipt", "till receipts: fields, items, totals, JSON"),
+    "invoice": SkillEntry("documents.invoice", "make_invoice", "invoices: parties, dates, items, totals, JSON"),
+    "form": SkillEntry("documents.form", "make_form", "filled forms: fields, ticked boxes, JSON"),
+    "id_card": SkillEntry("documents.id_card", "make_id_card", "cards and badges of persons: fields, JSON"),
+    "table": SkillEntry("documents.table", "make_table", "tables, plain to merged: Markdown, HTML, CSV, cells"),
+}  # fmt: skip
+
+
+def make_sample(skill: str, seed: int, index: int, *, split: Split = "train", assets: Assets) -> DataSample:
+    """Make sample number `index` of a skill.
+
+    Raises:
+        ConfigError: There is no such skill, or this machine lacks what it draws with (fonts).
+    """
+    rng = random.Random(f"{skill}/{split}/{seed}/{index}")
+    return load_skill(skill)(rng, split=split, assets=assets)
+
+
+@cache
+def load_skill(name: str) -> Skill:
+    """Import a skill's function.
+
+    Raises:
+        ConfigError: There is no such skill.
+    """
+    entry = SKILLS.get(name)
+    if entry is None:
+        near = get_close_matches(name, SKILLS, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ConfigError(f"there is no skill {name!r}; {hint}Known: {', '.join(SKILLS)}")
+    skill: Skill = getattr(importlib.import_module(f"internvl.data.{entry.module}"), entry.function)
+    return skill
