@@ -27,17 +27,20 @@ from internvl.models.internvl import InternVLModel
 from internvl.models.pack import pack_linears
 from internvl.types import GenerationConfig, ModelInputs
 
-POINTS: dict[str, tuple[int, int, int]] = {
-    "prefill-1024": (1, 1024, 1),
-    "prefill-4096": (1, 4096, 1),
-    "decode-1x1k": (1, 1024, 17),
-    "decode-1x4k": (1, 4096, 17),
-    "decode-8x1k": (8, 1024, 17),
-    "decode-32x512": (32, 512, 9),
-}
-"""Sequences, prompt tokens, new tokens; decoding is what the tokens after the first take."""
 TILES = {"vit-1": 1, "vit-7": 7}
+PREFILL = {"prefill-1024": 1024, "prefill-4096": 4096}
+DECODE = {
+    "decode-1x1k": (1, 1024),
+    "decode-1x4k": (1, 4096),
+    "decode-8x1k": (8, 1024),
+    "decode-32x512": (32, 512),
+}
+"""Sequences, prompt tokens."""
+NEW = 17
+"""Tokens of an answer; decoding is what those after the first take."""
 DEFAULT = ("vit-1", "prefill-1024", "decode-1x1k", "decode-8x1k")
+
+Peer = transformers.InternVLForConditionalGeneration
 
 
 def make_ours(config: ModelConfig, dtype: torch.dtype, quantize: str | None) -> InternVLModel:
@@ -48,7 +51,7 @@ def make_ours(config: ModelConfig, dtype: torch.dtype, quantize: str | None) -> 
     return model
 
 
-def make_peer(config: ModelConfig, dtype: torch.dtype) -> transformers.InternVLForConditionalGeneration:
+def make_peer(config: ModelConfig, dtype: torch.dtype) -> Peer:
     text, vision = config.text, config.vision
     peer_config = transformers.InternVLConfig(
         vision_config={
@@ -82,7 +85,7 @@ def make_peer(config: ModelConfig, dtype: torch.dtype) -> transformers.InternVLF
     return peer.eval().requires_grad_(False)
 
 
-def compare_vision(ours: InternVLModel, peer, tiles: int, rounds: int) -> dict[str, float]:
+def compare_vision(ours: InternVLModel, peer: Peer, tiles: int, rounds: int) -> dict[str, float]:
     pixels = torch.randn(tiles, 3, 448, 448, generator=torch.Generator().manual_seed(tiles))
 
     def run_ours() -> None:
@@ -98,41 +101,79 @@ def compare_vision(ours: InternVLModel, peer, tiles: int, rounds: int) -> dict[s
     return {name: 1000 * value / tiles for name, value in seconds.items()}
 
 
-def compare_text(
-    ours: InternVLModel, peer, batch: int, prompt: int, new: int, rounds: int
-) -> dict[str, float]:
-    generator = torch.Generator().manual_seed(batch)
-    ids = torch.randint(1, 1000, (batch, prompt), generator=generator)
-    inputs = [ModelInputs(input_ids=row) for row in ids]
-    # every round computes its prompts
-    config = EngineConfig(session_len=prompt + new, max_batch_size=batch, enable_prefix_caching=False)
+def compare_prefill(ours: InternVLModel, peer: Peer, prompt: int, rounds: int) -> dict[str, float]:
+    """Prompt tokens a second, to the first token of the answer."""
+    ids = torch.randint(1, 1000, (1, prompt), generator=torch.Generator().manual_seed(prompt))
+    # every round computes its prompt
+    config = EngineConfig(session_len=prompt + 1, max_batch_size=1, enable_prefix_caching=False)
     with Engine(ours, toy_processor(), config) as engine:  # type: ignore[arg-type]
+        seconds = alternate(
+            {
+                "ours": lambda: answer(engine, ids, 1),
+                "transformers": lambda: peer_answer(peer, ids, 1),
+            },
+            rounds,
+        )
+    return {name: prompt / value for name, value in seconds.items()}
 
-        def run_ours(length: int) -> None:
-            engine.generate(inputs, GenerationConfig(max_new_tokens=length, ignore_eos=True))
+
+def compare_decode(ours: InternVLModel, peer: Peer, batch: int, prompt: int, rounds: int) -> dict[str, float]:
+    """Tokens a second of all sequences together, after prompts that both sides have in their caches."""
+    ids = torch.randint(1, 1000, (batch, prompt), generator=torch.Generator().manual_seed(batch))
+    config = EngineConfig(
+        session_len=prompt + NEW, max_batch_size=batch, cache_max_tokens=batch * (prompt + NEW + 16)
+    )
+    cache = filled_cache(peer, batch, prompt - 1)
+    with Engine(ours, toy_processor(), config) as engine:  # type: ignore[arg-type]
+        answer(engine, ids, 1)
+        assert engine.stats().num_cached_blocks >= batch * (prompt // 16), "the prompts were not kept"
 
         def run_peer(length: int) -> None:
-            with torch.inference_mode():
-                peer.generate(
-                    input_ids=ids,
-                    attention_mask=torch.ones_like(ids),
-                    max_new_tokens=length,
-                    min_new_tokens=length,
-                    do_sample=False,
-                )
+            peer_answer(peer, ids, length, cache)
+            cache.crop(-length)
 
         sides = {
             f"{name} {length}": lambda run=run, length=length: run(length)
-            for name, run in (("ours", run_ours), ("transformers", run_peer))
-            for length in sorted({1, new})
+            for name, run in (("ours", lambda n: answer(engine, ids, n)), ("transformers", run_peer))
+            for length in (1, NEW)
         }
         seconds = alternate(sides, rounds)
-    if new == 1:
-        return {name: batch * prompt / seconds[f"{name} 1"] for name in ("ours", "transformers")}
     return {
-        name: batch * (new - 1) / (seconds[f"{name} {new}"] - seconds[f"{name} 1"])
+        name: batch * (NEW - 1) / (seconds[f"{name} {NEW}"] - seconds[f"{name} 1"])
         for name in ("ours", "transformers")
     }
+
+
+def answer(engine: Engine, ids: torch.Tensor, length: int) -> None:
+    config = GenerationConfig(max_new_tokens=length, ignore_eos=True)
+    for response in engine.generate([ModelInputs(input_ids=row) for row in ids], config):
+        assert response.generate_token_len == length, response
+
+
+def peer_answer(
+    peer: Peer, ids: torch.Tensor, length: int, cache: transformers.DynamicCache | None = None
+) -> None:
+    with torch.inference_mode():
+        found = peer.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            past_key_values=cache,
+            max_new_tokens=length,
+            min_new_tokens=length,
+            do_sample=False,
+        )
+    assert found.shape[1] == ids.shape[1] + length
+
+
+def filled_cache(peer: Peer, batch: int, length: int) -> transformers.DynamicCache:
+    """Keys and values of `length` tokens that nobody said: attention takes as long with any numbers."""
+    text = peer.config.text_config
+    head_dim = text.hidden_size // text.num_attention_heads
+    cache = transformers.DynamicCache(config=text)
+    for layer in range(text.num_hidden_layers):
+        keys, values = torch.randn(2, batch, text.num_key_value_heads, length, head_dim, dtype=peer.dtype)
+        cache.update(keys, values, layer)
+    return cache
 
 
 def main() -> None:
@@ -141,7 +182,7 @@ def main() -> None:
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--peer-dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--points", nargs="+", default=DEFAULT, choices=(*TILES, *POINTS))
+    parser.add_argument("--points", nargs="+", default=DEFAULT, choices=(*TILES, *PREFILL, *DECODE))
     options = parser.parse_args()
 
     config = find("InternVL3-1B").config
@@ -152,8 +193,11 @@ def main() -> None:
         if point in TILES:
             found, unit = compare_vision(ours, peer, TILES[point], options.rounds), "ms a tile"
             ratio = found["transformers"] / found["ours"]
+        elif point in PREFILL:
+            found, unit = compare_prefill(ours, peer, PREFILL[point], options.rounds), "tokens/s"
+            ratio = found["ours"] / found["transformers"]
         else:
-            found, unit = compare_text(ours, peer, *POINTS[point], options.rounds), "tokens/s"
+            found, unit = compare_decode(ours, peer, *DECODE[point], options.rounds), "tokens/s"
             ratio = found["ours"] / found["transformers"]
         shown = {name: round(value, 1) for name, value in found.items()}
         results.append({"point": point, "unit": unit, **shown, "ratio": round(ratio, 2)})

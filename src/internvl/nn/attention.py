@@ -11,10 +11,11 @@ single tokens where that would be many small products (`_attended_together`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import takewhile
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -94,6 +95,40 @@ def attend_flash(q: Tensor, k: Tensor, v: Tensor, *, window: int | None) -> Tens
     return flash_attn_func(q, k, v, causal=True, window_size=reach).transpose(1, 2)
 
 
+def can_attend_varlen(q: Tensor) -> bool:
+    """Whether torch's flash attention over packed documents (torch >= 2.10) takes these queries."""
+    return q.is_cuda and q.dtype in (torch.float16, torch.bfloat16) and _varlen_attn() is not None
+
+
+@lru_cache(maxsize=1)
+def _varlen_attn() -> Callable[..., Any] | None:
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return None
+    return varlen_attn
+
+
+def attend_varlen(q: Tensor, k: Tensor, v: Tensor, documents: Documents, *, window: int | None) -> Tensor:
+    """`attend` with causality within each document of one packed row, in one kernel; shapes with B = 1."""
+    kernel = _varlen_attn()
+    assert kernel is not None
+    q, k, v = (x[0].transpose(0, 1) for x in (q, k, v))  # (1, H, T, Dh) -> (T, H, Dh)
+    longest = max(documents.lengths)
+    out = kernel(
+        q,
+        k,
+        v,
+        documents.cu_seqlens,
+        documents.cu_seqlens,
+        longest,
+        longest,
+        window_size=(-1 if window is None else window - 1, 0),
+        enable_gqa=q.shape[1] != k.shape[1],
+    )
+    return out.transpose(0, 1)[None]  # (T, H, Dh) -> (1, H, T, Dh)
+
+
 def causal_mask(num_new: int, num_keys: int, window: int | None, device: torch.device) -> Tensor:
     """(T, S) True where the last T of S tokens may look: itself and before, at most `window` keys."""
     offset = num_keys - num_new
@@ -135,6 +170,16 @@ class Segment:
         return self.start + self.num_new
 
 
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """Where the documents of one packed row lie; a token sees only its own."""
+
+    cu_seqlens: Tensor
+    """(documents + 1,) int32, from 0 to T."""
+    lengths: tuple[int, ...]
+    """Tokens of each."""
+
+
 @dataclass(slots=True)
 class AttentionPlan:
     """What all layers of one decoder call share: angles, masks, and where the cache is written and read."""
@@ -151,6 +196,8 @@ class AttentionPlan:
     """Leading segments, of one token each, that are attended in one padded product."""
     padding: Tensor | None = None
     """(B, T) True at real tokens; None when all are."""
+    documents: Documents | None = None
+    """Of a packed row without a cache; None: each row is one sequence."""
     masks: dict[tuple[int, int, int | None], Tensor] = field(default_factory=dict)
     _spans: dict[tuple[int, int], Span] = field(default_factory=dict)
     _tables: dict[int | None, tuple[Tensor, Tensor]] = field(default_factory=dict)
@@ -172,6 +219,26 @@ class AttentionPlan:
         padding = attention_mask.to(device=device, dtype=torch.bool)
         positions = (padding.long().cumsum(dim=1) - 1).clamp(min=0)  # (B, T)
         return cls(*rope.cos_sin(positions, lengths), padding=padding)
+
+    @classmethod
+    def packed(cls, rope: Rope, cu_seqlens: Tensor, length: int, device: torch.device) -> AttentionPlan:
+        """Plan a call without a cache over documents packed into one row of `length` tokens.
+
+        Raises:
+            ConfigError: `cu_seqlens` do not rise from 0 to `length`.
+        """
+        edges = cu_seqlens.tolist()
+        lengths = tuple(stop - start for start, stop in zip(edges, edges[1:], strict=False))
+        if not lengths or edges[0] != 0 or edges[-1] != length or min(lengths) < 1:
+            raise ConfigError(
+                f"cu_seqlens {edges} must rise from 0 to the {length} tokens of the row, one document at a time"
+            )
+        counts = torch.tensor(lengths, device=device)
+        starts = cu_seqlens[:-1].to(device=device, dtype=torch.int64)
+        positions = torch.arange(length, device=device) - starts.repeat_interleave(counts)  # (T,)
+        cos, sin = rope.cos_sin(positions[None], counts.repeat_interleave(counts)[None])
+        documents = Documents(cu_seqlens.to(device=device, dtype=torch.int32), lengths)
+        return cls(cos, sin, documents=documents)
 
     @classmethod
     def cached(
@@ -348,6 +415,15 @@ class Attention(nn.Module):
         return torch.cat(outs, dim=2) if len(outs) > 1 else outs[0]
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, plan: AttentionPlan) -> Tensor:
+        documents = plan.documents
+        if documents is None or len(documents.lengths) == 1:
+            return self._attend_one(q, k, v, plan)
+        if self.sinks is None and can_attend_varlen(q):
+            return attend_varlen(q, k, v, documents, window=self.window)
+        parts = zip(*(x.split(documents.lengths, dim=2) for x in (q, k, v)), strict=True)
+        return torch.cat([self._attend_one(*part, plan) for part in parts], dim=2)
+
+    def _attend_one(self, q: Tensor, k: Tensor, v: Tensor, plan: AttentionPlan) -> Tensor:
         T, S = q.shape[2], k.shape[2]
         if self.sinks is not None:
             return attend_with_sinks(q, k, v, self.sinks, mask=plan.mask(T, S, self.window, force=T > 1))

@@ -95,6 +95,9 @@ class Int4Linear(nn.Module):
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         weight = linear.weight.detach().float()  # (N, K)
+        self.out_features = len(weight)
+        # vocabularies are seldom whole blocks
+        weight = F.pad(weight, (0, 0, 0, -len(weight) % nibble_rows().numel()))
         N, K = weight.shape
         groups = weight.view(N, K // GROUP, GROUP)
         low, high = groups.amin(dim=2, keepdim=True), groups.amax(dim=2, keepdim=True)
@@ -109,7 +112,7 @@ class Int4Linear(nn.Module):
     @staticmethod
     def fits(linear: nn.Linear) -> bool:
         """Whether the kernel takes these sizes."""
-        return linear.in_features % GROUP == 0 and linear.out_features % nibble_rows().numel() == 0
+        return linear.in_features % GROUP == 0
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., K) -> (..., N)."""
@@ -118,9 +121,10 @@ class Int4Linear(nn.Module):
             out = torch.cat([self._few(part) for part in rows.split(FEW_ROWS)])
         else:
             out = self._many(rows)
+        out = out[:, : self.out_features]
         if self.bias is not None:
             out += self.bias
-        return out.view(*x.shape[:-1], -1)
+        return out.reshape(*x.shape[:-1], -1)
 
     def _few(self, rows: Tensor) -> Tensor:
         # the kernel's other dtypes are not vectorised on every CPU
@@ -135,7 +139,7 @@ class Int4Linear(nn.Module):
         return F.linear(rows, weight)
 
     def unpacked(self, dtype: torch.dtype) -> Tensor:
-        """The weight (N, K) that the stored values stand for."""
+        """The weight (N, K) that the stored values stand for; rows that fill up the last block included."""
         row_of_nibble = nibble_rows().argsort()  # (block,)
         low, high = row_of_nibble[0::2], row_of_nibble[1::2]
         block = len(row_of_nibble)

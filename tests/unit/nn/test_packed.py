@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from internvl.nn.packed import (
-    FEW_ROWS,
     GROUP,
+    MANY_ROWS,
     Int4Linear,
     Int8Linear,
     PackedLinear,
@@ -30,7 +30,7 @@ def error(found, expected):
 @pytest.mark.parametrize("kind", TOLERANCE)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("shape", [(1,), (3,), (2, FEW_ROWS)])
+@pytest.mark.parametrize("shape", [(1,), (3,), (2, 8), (MANY_ROWS,)])
 def test_a_packed_layer_gives_what_the_plain_one_gives(kind, dtype, bias, shape):
     if kind is PackedLinear and not can_pack(dtype):
         pytest.skip(f"no kernels for {dtype} on this CPU")
@@ -57,7 +57,7 @@ def test_int8_products_are_exact_and_do_not_depend_on_the_batch():
 
 def test_int4_gives_the_same_for_few_rows_and_for_many():
     packed = Int4Linear(linear())
-    x = torch.randn(FEW_ROWS + 1, 64).bfloat16().float()
+    x = torch.randn(MANY_ROWS, 64).bfloat16().float()
     few = torch.cat([packed(row[None]) for row in x])
     assert error(packed(x), few) < 0.01
 
@@ -72,10 +72,18 @@ def test_int4_weights_unpack_to_the_nearest_of_sixteen_values():
 
 
 def test_sizes_that_the_int4_kernel_does_not_take_are_known():
+    assert Int4Linear.fits(linear(K=GROUP))
+    assert not Int4Linear.fits(linear(K=GROUP + 2))
+
+
+@pytest.mark.parametrize("rows", [1, MANY_ROWS])
+def test_a_vocabulary_need_not_fill_the_blocks_of_int4(rows):
     block = nibble_rows().numel()
-    assert Int4Linear.fits(linear(K=GROUP, N=block))
-    assert not Int4Linear.fits(linear(K=GROUP + 2, N=block))
-    assert not Int4Linear.fits(linear(K=GROUP, N=block + 1))
+    whole = linear(N=2 * block)
+    part = nn.Linear(64, block + 3)
+    part.weight, part.bias = nn.Parameter(whole.weight[: block + 3]), nn.Parameter(whole.bias[: block + 3])
+    x = torch.randn(rows, 64)
+    assert torch.equal(Int4Linear(part)(x), Int4Linear(whole)(x)[:, : block + 3])
 
 
 def test_silence_stays_silence():
