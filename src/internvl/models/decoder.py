@@ -18,6 +18,7 @@ from internvl.nn.kv_cache import KVCache
 from internvl.nn.mlp import GatedMLP
 from internvl.nn.moe import MixtureMLP
 from internvl.nn.norm import RMSNorm
+from internvl.nn.recompute import run_layer
 from internvl.nn.rope import Rope
 
 
@@ -27,6 +28,7 @@ class Decoder(nn.Module):
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
         self.config = config
+        self.recompute = False
         # nn.Embedding(V, D) draws a start of its own, which on the meta device imports the compiler (2 s).
         table = torch.empty(config.vocab_size, config.hidden_size)
         self.embed = nn.Embedding.from_pretrained(table, freeze=False)
@@ -59,6 +61,7 @@ class Decoder(nn.Module):
         kv_cache: KVCache | None = None,
         rows: Tensor | Sequence[int] | None = None,
         num_new: Sequence[int] | None = None,
+        cu_seqlens: Tensor | None = None,
     ) -> Tensor:
         """Embeddings (B, T, D) -> hidden states (B, T, D) after the final norm; `lm_head` turns these into
         logits.
@@ -68,11 +71,22 @@ class Decoder(nn.Module):
         to themselves; rows may hold different lengths. Sequences with different numbers of new tokens are
         packed: `inputs_embeds` (1, S, D) holds `num_new[i]` tokens of `rows[i]` one after the other. Padding
         and a cache exclude each other.
+
+        Documents packed into one row (B = 1) for training say by `cu_seqlens` (documents + 1,), from 0 to T,
+        where each begins: positions start again there, and no token sees another document.
         """
         B, T, _ = inputs_embeds.shape
         device = inputs_embeds.device
         x = inputs_embeds
-        if kv_cache is None:
+        if cu_seqlens is not None:
+            if kv_cache is not None or attention_mask is not None or B != 1:
+                raise ValueError(
+                    f"cu_seqlens describe one row without padding or cache; got {B} rows"
+                    f"{', attention_mask' if attention_mask is not None else ''}"
+                    f"{', kv_cache' if kv_cache is not None else ''}"
+                )
+            plan = AttentionPlan.packed(self.rope, cu_seqlens, T, device)
+        elif kv_cache is None:
             plan = AttentionPlan.uncached(self.rope, B, T, attention_mask, device)
         else:
             if attention_mask is not None and not bool(attention_mask.all()):
@@ -88,7 +102,7 @@ class Decoder(nn.Module):
             plan = AttentionPlan.cached(self.rope, kv_cache, row_list, counts, device)
             x = x.reshape(1, B * T, -1)
         for layer in self.layers:
-            x = layer(x, plan)
+            x = run_layer(layer, x, plan, recompute=self.recompute)
         if kv_cache is not None:
             kv_cache.advance(row_list, counts)
         return self.norm(x).view(B, T, -1)

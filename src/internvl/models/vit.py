@@ -14,6 +14,7 @@ from internvl.config.model import VisionConfig
 from internvl.errors import RequestError
 from internvl.nn.mlp import GeluMLP
 from internvl.nn.norm import RMSNorm
+from internvl.nn.recompute import run_layer
 
 
 class InternViT(nn.Module):
@@ -22,6 +23,7 @@ class InternViT(nn.Module):
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
         self.config = config
+        self.recompute = False
         C = config.hidden_size
         self.class_embedding = nn.Parameter(torch.empty(1, 1, C))
         self.position_embedding = nn.Parameter(torch.empty(1, 1 + config.grid_size**2, C))
@@ -35,7 +37,7 @@ class InternViT(nn.Module):
         """Run `num_layers` layers (default all): (N, 3, h, w) -> (N, 1 + P, C), class token first."""
         x = self.embed(pixel_values)
         for layer in self.layers[:num_layers]:
-            x = layer(x)
+            x = run_layer(layer, x, recompute=self.recompute)
         return x
 
     def hidden_states(self, pixel_values: Tensor) -> list[Tensor]:

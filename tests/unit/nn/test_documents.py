@@ -33,9 +33,7 @@ def test_edges_that_do_not_cover_the_row_are_refused(edges):
 def test_packing_and_padding_exclude_each_other():
     decoder = tiny_model().decoder
     with pytest.raises(ValueError, match="one row"):
-        decoder(
-            torch.zeros(2, 4, 32), cu_seqlens=torch.tensor([0, 4]), attention_mask=torch.ones(2, 4)
-        )
+        decoder(torch.zeros(2, 4, 32), cu_seqlens=torch.tensor([0, 4]), attention_mask=torch.ones(2, 4))
 
 
 def reference_varlen(q, k, v, cu_q, cu_k, max_q, max_k, *, window_size, enable_gqa):
