@@ -62,6 +62,8 @@ class DataSample:
     truth: dict[str, Json] = field(default_factory=dict)
     skill: str
     language: str = "en"
+    video: bool = False
+    """The pictures are the frames of one clip, in order."""
 
 
 class Skill(Protocol):
