@@ -1,7 +1,6 @@
 """Losses, gradients and optimizer steps against the recorded reference training."""
 
 import json
-import re
 
 import pytest
 import torch
@@ -12,20 +11,13 @@ from golden import GOLDEN, requires_golden
 from internvl.checkpoint.load import load_model
 from internvl.train.batch import IGNORE_INDEX, TrainBatch
 from internvl.train.objectives import SupervisedObjective, TokenLoss
+from training import group_norms
 
 pytestmark = [requires_golden, pytest.mark.parity]
 
 #: Measured agreement of the reference with itself in float64 leaves room for an order of magnitude.
 LOSS = {"rtol": 1e-5, "atol": 0}
 GRADIENT = {"rtol": 1e-4, "atol": 0}
-#: Our parameters -> the reference's groups.
-GROUPS = {
-    r"vision\.": "vision_model",
-    r"projector\.": "mlp1",
-    r"decoder\.embed\.": "embed_tokens",
-    r"decoder\.lm_head\.": "lm_head",
-    r"decoder\.": "language_model",
-}
 AVERAGING = {"token": 0.0, "sample": 1.0, "square": 0.5}
 
 
@@ -43,15 +35,6 @@ def tensors():
 def model():
     loaded = load_model(GOLDEN / "checkpoints" / "internvl2_5_qwen2", dtype="float32")
     return loaded.requires_grad_(True).train()
-
-
-def group_norms(model):
-    squares = {}
-    for name, parameter in model.named_parameters():
-        group = next(group for pattern, group in GROUPS.items() if re.match(pattern, name))
-        if parameter.grad is not None:
-            squares[group] = squares.get(group, 0.0) + parameter.grad.double().square().sum().item()
-    return {group: square**0.5 for group, square in squares.items()}
 
 
 def averaged(labels, power):
