@@ -5,6 +5,7 @@ Nothing here imports torch, so that `import internvl` stays light. Shapes: `T` t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -141,7 +142,7 @@ class GenerationConfig:
                 0 <= self.min_new_tokens <= self.max_new_tokens,
                 "min_new_tokens must be in [0, max_new_tokens]",
             ),
-            (self.temperature >= 0, "temperature must not be negative"),
+            (0 <= self.temperature < math.inf, "temperature must be a number and not negative"),
             (0 < self.top_p <= 1, "top_p must be in (0, 1]"),
             (self.top_k >= 0, "top_k must not be negative (0 = all tokens)"),
             (0 <= self.min_p <= 1, "min_p must be in [0, 1]"),

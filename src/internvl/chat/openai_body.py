@@ -34,8 +34,6 @@ from internvl.types import GenerationConfig, Message
 
 __all__ = ["BodyError", "ChatBody", "read_chat_body"]
 
-#: Nearer to 0, dividing by a temperature overflows; the likeliest token wins there anyway.
-_GREEDY_TEMPERATURE = 0.01
 #: OpenAI's own upper bound for n and for top_logprobs.
 _MAX_N, _MAX_TOP_LOGPROBS = 128, 20
 #: Options of `mm_processor_kwargs` for pictures, and of `media_io_kwargs["video"]` for videos.
@@ -172,7 +170,7 @@ def _generation_config(body: Mapping[str, Any], default_max_tokens: int | None) 
 
 def _samples(body: Mapping[str, Any]) -> bool:
     if body.get("temperature") is not None:
-        return bool(body["temperature"] >= _GREEDY_TEMPERATURE)
+        return bool(body["temperature"] > 0)
     # several greedy answers to one question would be one answer several times
     return any(body.get(name) is not None for name in SAMPLING) or (body.get("n") or 1) > 1
 

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from internvl.engine.grammar import Constraint
 
 
+#: Temperatures are kept between these, far outside of what changes anything, as float32 divides by both and
+#: never gets 0 / 0 or infinity / infinity: the coldest leaves the likeliest token only, the hottest tells none apart.
+_COLDEST, _HOTTEST = 1e-30, 1e30
+
+
 class Best(NamedTuple):
     """The likeliest token of a row of logits."""
 
@@ -44,6 +49,7 @@ class Sampler:
         self._constraint = constraint
         self._bad_sequences = [list(sequence) for sequence in bad_sequences if sequence]
         self._greedy = not gen_config.do_sample or gen_config.temperature == 0
+        self._temperature = min(max(gen_config.temperature, _COLDEST), _HOTTEST)
         self._generator = torch.Generator().manual_seed(seed % 2**63)
 
     def choose(
@@ -85,11 +91,11 @@ class Sampler:
         number = float(torch.rand((), generator=self._generator, dtype=torch.float64))
         most = min(gen.top_k or len(scores), len(scores))
         # Of a whole vocabulary hardly ever more than the first are needed, and sorting it takes 100 ms.
-        mass = None if gen.top_k else _mass(scores, gen.temperature)
+        mass = None if gen.top_k else _mass(scores, self._temperature)
         for size in [most] if gen.top_k else [256, 8192, most]:
             values, ids = top_scores(scores, min(size, most))  # likeliest first
             largest, *_ = found = values.tolist()
-            weights = [math.exp((value - largest) / gen.temperature) for value in found]
+            weights = [math.exp((value - largest) / self._temperature) for value in found]
             ends = _kept(weights, mass or sum(weights), gen.top_p, gen.min_p)
             complete = size >= most or len(ends) < len(weights)
             drawn = number * ends[-1] if complete else number
@@ -158,8 +164,8 @@ def _kept(weights: Sequence[float], mass: float, top_p: float, min_p: float) -> 
 
 def _mass(scores: Tensor, temperature: float) -> float:
     """Return the sum of all weights exp((score - largest) / temperature) of `scores` (V,)."""
-    scores = scores.float() / temperature
-    return float((scores - scores.max()).exp().sum(dtype=torch.float64))
+    scores = scores.float()
+    return float(((scores - scores.max()) / temperature).exp().sum(dtype=torch.float64))
 
 
 def _penalise(scores: Tensor, token_ids: Sequence[int], penalty: float) -> None:

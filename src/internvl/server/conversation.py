@@ -17,9 +17,6 @@ from internvl.server.running import Running
 from internvl.server.service import Service
 from internvl.types import GenerationConfig, Response
 
-#: Nearer to 0, dividing by a temperature overflows; the likeliest token wins there anyway.
-_GREEDY_TEMPERATURE = 0.01
-
 
 @dataclass(frozen=True, slots=True)
 class Conversing:
@@ -69,18 +66,10 @@ def read_conversation(fields: dict[str, Any], service: Service) -> Conversing:
     Raises RequestError or ConfigError for what does not go together, or is more than the server allows.
     """
     longest = service.config.max_answer_tokens
-    task = read_chat_task(
-        {**fields, "temperature": _temperature(fields.get("temperature"))},
-        service.engine,
-        default_max_tokens=longest,
-    )
+    task = read_chat_task(fields, service.engine, default_max_tokens=longest)
     asked = task.gen_config.max_new_tokens
     if not task.body.fit_answer and longest is not None and asked > longest:
         raise BodyError(
             f"max_tokens is {asked}; this server answers with at most {longest} tokens", "max_tokens"
         )
     return Conversing(task)
-
-
-def _temperature(asked: float | None) -> float | None:
-    return 0.0 if asked is not None and asked < _GREEDY_TEMPERATURE else asked

@@ -41,6 +41,7 @@ def test_fields_reach_the_generation_config_under_its_own_names():
         ({"temperature": 0}, False),
         ({"temperature": 0, "top_p": 0.5}, False),
         ({"temperature": 0.1}, True),
+        ({"temperature": 1e-40}, True),
         ({"top_p": 0.5}, True),
         ({"seed": 1}, True),
         ({"n": 2}, True),

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from internvl.engine.sampler import Sampler, likeliest, token_logprob, top_scores
-from internvl.errors import InternVLError
+from internvl.errors import ConfigError, InternVLError
 from internvl.types import GenerationConfig
 
 PROBABILITIES = [0.4, 0.3, 0.15, 0.1, 0.05]
@@ -60,6 +60,34 @@ def test_temperature_sharpens_and_flattens():
     powers = [p**2 for p in PROBABILITIES]
     expected = [p / sum(powers) for p in powers]
     assert frequencies(sampler(temperature=0.5)) == pytest.approx(expected, abs=0.03)
+
+
+@pytest.mark.parametrize("temperature", [1e-6, 1e-40, 5e-324])
+@pytest.mark.parametrize("top_k", [0, 1, 50])
+@pytest.mark.parametrize("size", [5, 20_000])
+def test_towards_temperature_zero_the_likeliest_comes(temperature, top_k, size):
+    logits = torch.linspace(-30, 30, size).roll(size // 2)
+    for seed in range(20):
+        made = sampler(seed, temperature=temperature, top_k=top_k)
+        assert choose(made, logits) == int(logits.argmax())
+        # through the way of changed scores, some of which are -inf
+        assert choose(made, logits, masked=[int(logits.argmax())]) == int(logits.topk(2).indices[1])
+
+
+def test_towards_an_endless_temperature_all_come_alike():
+    for temperature in (1e20, 1e300):
+        made = sampler(temperature=temperature, bad_token_ids=(0,))
+        assert frequencies(made) == pytest.approx([0, 0.25, 0.25, 0.25, 0.25], abs=0.03)
+
+
+def test_the_smallest_top_p_leaves_one():
+    assert {choose(sampler(seed, top_p=5e-324)) for seed in range(20)} == {0}
+
+
+@pytest.mark.parametrize("temperature", [math.inf, math.nan, -1e-9])
+def test_a_temperature_that_is_no_number_is_refused(temperature):
+    with pytest.raises(ConfigError, match="temperature"):
+        sampler(temperature=temperature)
 
 
 def test_the_same_seed_draws_the_same_and_nothing_else_matters():
