@@ -86,6 +86,21 @@ BLOCKS_AT_ONCE = 16
 """Blocks of rows that are unpacked together: what they take stays in the CPU's cache."""
 
 
+def round_to_int4(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Values 0 to 15 (N, K) of a float32 weight, and scale and zero point (N, K / GROUP, 1) in bfloat16.
+
+    They stand for `(values - 8) * scale + zero`.
+    """
+    N, K = weight.shape
+    groups = weight.view(N, K // GROUP, GROUP)
+    low, high = groups.amin(dim=2, keepdim=True), groups.amax(dim=2, keepdim=True)
+    # rounded to what is stored, so that the values are chosen for the scale that will be used
+    scale = ((high - low) / 15).clamp(min=1e-8).bfloat16()
+    zero = (low + 8 * scale.float()).bfloat16()
+    values = ((groups - zero.float()) / scale.float()).round_().add_(8).clamp_(0, 15)
+    return values.view(N, K), scale, zero
+
+
 class Int4Linear(nn.Module):
     """Weights in int4 with a bfloat16 scale and zero point per `GROUP` inputs; activations stay as they are.
 
@@ -98,14 +113,8 @@ class Int4Linear(nn.Module):
         self.out_features = len(weight)
         # vocabularies are seldom whole blocks
         weight = F.pad(weight, (0, 0, 0, -len(weight) % nibble_rows().numel()))
-        N, K = weight.shape
-        groups = weight.view(N, K // GROUP, GROUP)
-        low, high = groups.amin(dim=2, keepdim=True), groups.amax(dim=2, keepdim=True)
-        # rounded to what is stored, so that the values are chosen for the scale that will be used
-        scale = ((high - low) / 15).clamp(min=1e-8).bfloat16()
-        zero = (low + 8 * scale.float()).bfloat16()
-        values = ((groups - zero.float()) / scale.float()).round_().add_(8).clamp_(0, 15)
-        self.weight = torch.ops.aten._convert_weight_to_int4pack_for_cpu(values.view(N, K).to(torch.int32), 1)
+        values, scale, zero = round_to_int4(weight)
+        self.weight = torch.ops.aten._convert_weight_to_int4pack_for_cpu(values.to(torch.int32), 1)
         self.scale_zero = torch.cat((scale, zero), dim=2).transpose(0, 1).contiguous()  # (K / GROUP, N, 2)
         self.bias = None if linear.bias is None else linear.bias.detach()
 
