@@ -8,6 +8,7 @@
     ├── MediaError              (ValueError)   a picture, video or document that cannot be read or is refused
     ├── RequestError            (ValueError)   a request that cannot be answered as asked
     │   └── ContextLengthError                 prompt and answer do not fit; carries the token bill
+    ├── DataError               (ValueError)   a row of training data that cannot be used; file and line
     ├── CapacityError           (RuntimeError) not now, perhaps later: queue, memory (retryable)
     └── MissingDependencyError  (ImportError)  an optional package is needed; names its pip command
 
@@ -37,6 +38,10 @@ class RequestError(InternVLError, ValueError):
 
 class ContextLengthError(RequestError):
     """Prompt plus answer exceed the session length; the message holds the token bill."""
+
+
+class DataError(InternVLError, ValueError):
+    """A row of training data that cannot be used; the message begins with its file and line."""
 
 
 class CapacityError(InternVLError, RuntimeError):

@@ -132,6 +132,30 @@ class Processor:
         limits = TileLimits(min_tiles=min_tiles, max_tiles=max_tiles, thumbnail=thumbnail)
         return self._normalize([self._cut(self._open(Picture(source=image, where="image"), limits, 0))])
 
+    @property
+    def spellable(self) -> Mapping[Role, frozenset[str]]:
+        """Which added tokens the text of each role may name; in other words they are plain text."""
+        return self._spellable
+
+    def cut(
+        self, pictures: Sequence[Picture], *, tile_limits: TileLimits = TileLimits()
+    ) -> tuple[list[MediaUsage], np.ndarray[Any, np.dtype[np.uint8]]]:
+        """Open and cut pictures that belong to no message (training writes its conversations itself).
+
+        Returns:
+            What each picture costs, and their tiles one after the other: uint8 (N, S, S, 3).
+
+        Raises:
+            MediaError: A picture cannot be read; the message begins with its `where`.
+        """
+        usages, cuts = [], []
+        for index, picture in enumerate(pictures):
+            opened = self._open(picture, tile_limits, index)
+            usages.append(opened.usage)
+            cuts.append(self._cut(opened))
+        size = self.config.image_size
+        return usages, np.concatenate(cuts) if cuts else np.zeros((0, size, size, 3), dtype=np.uint8)
+
     # -- conversations
 
     def render(
