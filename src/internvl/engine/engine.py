@@ -30,6 +30,7 @@ from internvl.engine.stats import Counters, EngineStats
 from internvl.engine.worker import Worker
 from internvl.errors import CapacityError, InternVLError, RequestError
 from internvl.models.internvl import InternVLModel
+from internvl.nn.allocator import keep_freed_memory
 from internvl.nn.device import free_bytes
 from internvl.preprocess.processor import Processor, TileLimits
 from internvl.types import Conversation, GenerationConfig, Message, ModelInputs, Response
@@ -58,6 +59,8 @@ class Engine:
         )
         self.session_len = self.memory.session_len
         self.num_rows = self.config.max_batch_size
+        if model.device.type == "cpu":
+            keep_freed_memory()
         num_blocks = self.memory.num_blocks
         reuse = self.config.enable_prefix_caching
         self._blocks = BlockManager(num_blocks, self.config.block_size, keep_idle=reuse)
