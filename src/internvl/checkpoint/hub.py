@@ -32,6 +32,7 @@ FETCHED = (
     "*.safetensors",
     "*.safetensors.index.json",
     "config.json",
+    "adapter_config.json",
     "generation_config.json",
     "preprocessor_config.json",
     "processor_config.json",
@@ -58,6 +59,7 @@ def resolve(
     offline: bool = False,
     endpoint: str | None = None,
     cache_dir: str | Path | None = None,
+    config_name: str = "config.json",
 ) -> Path:
     """Return the directory of a checkpoint, fetching it first when it is a hub id.
 
@@ -70,18 +72,19 @@ def resolve(
         offline: never ask the network (also: environment variable ``HF_HUB_OFFLINE=1``).
         endpoint: address of a hub mirror (also: environment variable ``HF_ENDPOINT``).
         cache_dir: where fetched files live; None is huggingface_hub's own cache (``HF_HUB_CACHE``).
+        config_name: the file that makes a directory what is looked for; of an adapter ``adapter_config.json``.
 
     Raises:
         CheckpointError: no such directory or id, no access, no network and nothing cached, or no safetensors.
     """
     if isinstance(path_or_id, Path):
-        return _local_directory(path_or_id)
+        return _local_directory(path_or_id, config_name)
     name = path_or_id.strip()
     if name == BUNDLED:
         return _bundled()
     path = Path(name).expanduser()
     if name and (path.exists() or _looks_like_path(name)):
-        return _local_directory(path)
+        return _local_directory(path, config_name)
     if not _HUB_ID.fullmatch(name) or ".." in name or "--" in name:
         hint = (
             f" Did you mean the hub id 'OpenGVLab/{name}'?"
@@ -98,6 +101,7 @@ def resolve(
         offline=offline or _offline_by_environment(),
         endpoint=endpoint,
         cache_dir=Path(cache_dir) if cache_dir is not None else None,
+        config_name=config_name,
     )
 
 
@@ -118,19 +122,23 @@ def _looks_like_path(name: str) -> bool:
     )
 
 
-def _local_directory(path: Path) -> Path:
+def _local_directory(path: Path, config_name: str) -> Path:
     path = path.expanduser()
     if path.is_file():
-        raise CheckpointError(f"{path} is a file; give the directory that holds config.json and the weights")
+        raise CheckpointError(
+            f"{path} is a file; give the directory that holds {config_name} and the weights"
+        )
     if not path.is_dir():
         raise CheckpointError(
             f"no directory {path}; give a checkpoint directory, a hub id (ORG/NAME) or {BUNDLED!r}"
         )
-    if not (path / "config.json").is_file():
-        raise CheckpointError(
-            f"{path} holds no config.json; "
-            "expected a checkpoint directory (config.json, *.safetensors, tokenizer files)"
+    if not (path / config_name).is_file():
+        expected = (
+            "a checkpoint directory (config.json, *.safetensors, tokenizer files)"
+            if config_name == "config.json"
+            else f"a directory with {config_name} and *.safetensors"
         )
+        raise CheckpointError(f"{path} holds no {config_name}; expected {expected}")
     return path
 
 
@@ -144,7 +152,9 @@ def _bundled() -> Path:
     return directory
 
 
-def _from_hub(name: str, *, revision: str, offline: bool, endpoint: str, cache_dir: Path | None) -> Path:
+def _from_hub(
+    name: str, *, revision: str, offline: bool, endpoint: str, cache_dir: Path | None, config_name: str
+) -> Path:
     # Imported here: half a second that `import internvl` and local directories must not pay.
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled
@@ -152,7 +162,7 @@ def _from_hub(name: str, *, revision: str, offline: bool, endpoint: str, cache_d
     from internvl.checkpoint.download import fetch_snapshot
 
     if offline:
-        return _cached(name, revision, cache_dir, reason="the network is not asked (offline)")
+        return _cached(name, revision, cache_dir, config_name, reason="the network is not asked (offline)")
     api = HfApi(endpoint=endpoint)
     try:
         commit, files = _list_files(api, name, revision)
@@ -163,15 +173,15 @@ def _from_hub(name: str, *, revision: str, offline: bool, endpoint: str, cache_d
     except CheckpointError:
         raise
     except OfflineModeIsEnabled:
-        return _cached(name, revision, cache_dir, reason="the network is not asked (offline)")
+        return _cached(name, revision, cache_dir, config_name, reason="the network is not asked (offline)")
     except (HTTPError, OSError) as error:
         refusal = _refusal(error, name, revision, endpoint)
         if refusal is not None:
             raise CheckpointError(refusal) from error
         reason = f"{endpoint} did not answer ({_first_line(error)})"
-        directory = _cached(name, revision, cache_dir, reason=reason)
+        directory = _cached(name, revision, cache_dir, config_name, reason=reason)
         logger.warning("%s; using the cached copy of %s", reason, name)
-    return _checked_snapshot(name, directory)
+    return _checked_snapshot(name, directory, config_name)
 
 
 def _list_files(api: HfApi, name: str, revision: str) -> tuple[str, list[str]]:
@@ -199,7 +209,7 @@ def _require_safetensors(name: str, files: list[str]) -> None:
     )
 
 
-def _cached(name: str, revision: str, cache_dir: Path | None, *, reason: str) -> Path:
+def _cached(name: str, revision: str, cache_dir: Path | None, config_name: str, *, reason: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -223,13 +233,14 @@ def _cached(name: str, revision: str, cache_dir: Path | None, *, reason: str) ->
             f"{reason}. Run once with a connection, name a mirror (endpoint=..., HF_ENDPOINT), or give a "
             "local directory"
         ) from error
-    return _checked_snapshot(name, directory)
+    return _checked_snapshot(name, directory, config_name)
 
 
-def _checked_snapshot(name: str, directory: Path) -> Path:
-    if not (directory / "config.json").is_file():
+def _checked_snapshot(name: str, directory: Path, config_name: str) -> Path:
+    if not (directory / config_name).is_file():
+        kind = "a chat checkpoint" if config_name == "config.json" else "an adapter"
         raise CheckpointError(
-            f"{name} holds no config.json ({directory}); it is not a chat checkpoint that can be loaded"
+            f"{name} holds no {config_name} ({directory}); it is not {kind} that can be loaded"
         )
     return directory
 

@@ -15,11 +15,13 @@ from internvl.errors import CheckpointError
 
 
 @contextmanager
-def complete_directory(directory: Path, *, overwrite: bool = False) -> Iterator[Path]:
+def complete_directory(
+    directory: Path, *, overwrite: bool = False, config_name: str = "config.json"
+) -> Iterator[Path]:
     """Give a temporary directory to fill, which takes the name `directory` when the block ends well.
 
     After an error, or a process that died, nothing stands under that name that did not stand there before.
-    Only a checkpoint is ever overwritten.
+    Only a checkpoint is ever overwritten: a directory that holds `config_name`.
     """
     directory = Path(directory)
     occupied = directory.exists() and (not directory.is_dir() or any(directory.iterdir()))
@@ -27,8 +29,8 @@ def complete_directory(directory: Path, *, overwrite: bool = False) -> Iterator[
         raise CheckpointError(
             f"{directory} exists and is not empty; name a new directory, or ask to overwrite it"
         )
-    if occupied and not (directory / "config.json").is_file():
-        raise CheckpointError(f"{directory} holds something else than a checkpoint and is not overwritten")
+    if occupied and not (directory / config_name).is_file():
+        raise CheckpointError(f"{directory} holds something else (no {config_name}) and is not overwritten")
     parent = directory.absolute().parent
     parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{directory.name}.partial-", dir=parent))
