@@ -1,0 +1,103 @@
+"""Several processes that train one model: torchrun starts them, FSDP2 shares out the weights among them.
+
+One process alone needs none of it, and every function here then does nothing. Legend: a rank is one process.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from internvl.errors import ConfigError
+from internvl.train.config import Precision
+from internvl.train.objectives import TokenLoss
+
+
+@dataclass(frozen=True, slots=True)
+class Ranks:
+    """This process among all that train."""
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = torch.device("cpu")
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this one writes logs and files."""
+        return self.rank == 0
+
+
+@contextmanager
+def ranks(device: str = "auto") -> Iterator[Ranks]:
+    """Join the processes that torchrun started (RANK, LOCAL_RANK, WORLD_SIZE); alone without it.
+
+    Raises:
+        ConfigError: `device` asks for CUDA where there is none.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"run.device is {device!r}, but torch sees no CUDA device; set run.device=cpu")
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        yield Ranks(device=torch.device(device))
+        return
+    rank, local = int(os.environ["RANK"]), int(os.environ.get("LOCAL_RANK", "0"))
+    mine = torch.device("cuda", local) if device.startswith("cuda") else torch.device("cpu")
+    if mine.type == "cuda":
+        torch.cuda.set_device(mine)
+    dist.init_process_group("nccl" if mine.type == "cuda" else "gloo")
+    try:
+        yield Ranks(rank, size, mine)
+    finally:
+        dist.destroy_process_group()
+
+
+def shard(losses: TokenLoss, where: Ranks, precision: Precision) -> None:
+    """Give each rank its share of every weight, layer by layer (FSDP2); alone: nothing.
+
+    Gradients are reduced in float32. Frozen vision towers are shared out too, so every rank must run every layer in
+    every pass: `TokenLoss.needs_tile`.
+    """
+    if where.size == 1:
+        return
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
+    mesh = init_device_mesh(where.device.type, (where.size,))
+    policy = MixedPrecisionPolicy()
+    if precision == "bf16":
+        policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+    model = losses.model
+    for layer in (*model.vision.layers, *model.decoder.layers):
+        fully_shard(layer, mesh=mesh, mp_policy=policy)
+    fully_shard(losses, mesh=mesh, mp_policy=policy)
+    losses.needs_tile = True
+
+
+def last_of_step(losses: nn.Module, last: bool) -> None:
+    """Say whether the next backward pass is the last before the update: only then are gradients exchanged."""
+    if hasattr(losses, "set_requires_gradient_sync"):
+        losses.set_requires_gradient_sync(last)
+
+
+def sum_over_ranks(values: Mapping[str, Tensor], where: Ranks) -> dict[str, float]:
+    """Add up named numbers of all ranks; all must give the same names."""
+    if not values:
+        return {}
+    names = sorted(values)
+    total = torch.stack([values[name].detach().double().to(where.device) for name in names])
+    if where.size > 1:
+        dist.all_reduce(total)
+    return dict(zip(names, total.tolist(), strict=True))
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """The full tensor of a share (all ranks must ask together); any other as it is."""
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
