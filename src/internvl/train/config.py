@@ -77,7 +77,7 @@ class DataSection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FreezeSection:
-    """What is not trained. The stages: vision and decoder frozen (projector warm-up), decoder frozen, nothing frozen."""
+    """What is not trained. Stages: vision and decoder frozen (projector warm-up), decoder frozen, nothing frozen."""
 
     vision: bool = False
     projector: bool = False

@@ -72,6 +72,29 @@ def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> float:
     return max(group["lr"] for group in optimizer.param_groups)
 
 
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, dict[str, Tensor]]:
+    """AdamW's state by parameter name; zeros where no update has been made yet."""
+    state: dict[str, dict[str, Tensor]] = {}
+    for group in optimizer.param_groups:
+        for name, parameter in zip(group["names"], group["params"], strict=True):
+            mine = optimizer.state[parameter]
+            if not mine:
+                mine["step"] = torch.zeros((), dtype=torch.float32)
+                mine["exp_avg"] = torch.zeros_like(parameter)
+                mine["exp_avg_sq"] = torch.zeros_like(parameter)
+            state[name] = dict(mine)
+    return state
+
+
+@torch.no_grad()
+def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """Continue from `optimizer_tensors`; rates are the schedule's, not the state's."""
+    for name, mine in optimizer_tensors(optimizer).items():
+        for key, tensor in mine.items():
+            if tensor is not state[name][key]:
+                tensor.copy_(state[name][key])
+
+
 class WeightAverage:
     """Exponential moving average of the trained parameters, in float32.
 
