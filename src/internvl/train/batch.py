@@ -23,11 +23,14 @@ class TrainSample:
     labels: Tensor
     """(T,) int64, as `input_ids` where the loss counts, else IGNORE_INDEX; not shifted."""
     pixel_values: Tensor | None = None
-    """(N, 3, S, S) float32, the tiles of all pictures in the order of the text; None without pictures."""
+    """(N, 3, S, S), the tiles of all pictures in the order of the text; None without pictures. float32, or uint8 that
+    is not normalised yet: a quarter of the memory while samples wait, and `collate` normalises."""
     num_image_tokens: int = 0
     """Image tokens among `input_ids`: N times the tokens of a tile."""
     where: str = ""
     """The row it comes from, e.g. "receipts.jsonl:12"."""
+    truncated: bool = False
+    """Its end was cut off."""
 
     @property
     def num_tokens(self) -> int:

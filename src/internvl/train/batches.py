@@ -1,0 +1,169 @@
+"""Samples -> batches, in an order that is resumed exactly: what the training loop iterates over.
+
+The state holds which rows wait to be put together; their samples are made again when a run goes on.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from internvl.errors import ConfigError
+from internvl.train.batch import TrainBatch, TrainSample
+from internvl.train.collate import collate, collate_packed
+from internvl.train.dataset import TrainDataset
+from internvl.train.mixing import Draw
+from internvl.train.packing import BestFitPacker, LengthGrouper, Packer, PackingReport, ReferencePacker
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """A sample and what it was drawn as."""
+
+    draw: Draw
+    sample: TrainSample
+
+    @property
+    def num_tokens(self) -> int:
+        return self.sample.num_tokens
+
+    @property
+    def num_tiles(self) -> int:
+        return self.sample.num_tiles
+
+
+class TrainBatches:
+    """An iterator of batches; `make_batches` makes it."""
+
+    def __init__(
+        self,
+        dataset: TrainDataset,
+        packer: Packer[_Drawn],
+        *,
+        packing: bool,
+        averaging: str,
+        pad_id: int,
+        max_tokens: int,
+        max_tiles: int,
+        pad_packed: bool,
+    ) -> None:
+        """Put samples of `dataset` together as `packer` says."""
+        self.dataset = dataset
+        self.packing, self.averaging, self.pad_id = packing, averaging, pad_id
+        self.row_length = max_tokens if pad_packed else None
+        self.report = PackingReport(max_tokens, max_tiles)
+        """How full the rows are; of padded batches, a row is one conversation."""
+        self._packer = packer
+        self._ready: deque[list[_Drawn]] = deque()
+        self._ended = False
+
+    def __iter__(self) -> TrainBatches:
+        return self
+
+    def __next__(self) -> TrainBatch:
+        while not self._ready:
+            if self._ended:
+                raise StopIteration
+            try:
+                drawn = _Drawn(*self.dataset.draw())
+            except StopIteration:
+                self._ended = True
+                self._ready.extend(self._packer.flush())
+                continue
+            self._ready.extend(self._packer.add(drawn))
+        group = self._ready.popleft()
+        samples = [drawn.sample for drawn in group]
+        if self.packing:
+            self.report.note(group)
+            return collate_packed(
+                samples, averaging=self.averaging, pad_id=self.pad_id, length=self.row_length
+            )
+        for drawn in group:
+            self.report.note([drawn])
+        return collate(samples, averaging=self.averaging, pad_id=self.pad_id)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a later run needs to go on behind the last batch, as JSON takes it."""
+        return {
+            "dataset": self.dataset.state_dict(),
+            "waiting": [[list(drawn.draw) for drawn in group] for group in self._packer.waiting],
+            "ready": [[list(drawn.draw) for drawn in group] for group in self._ready],
+            "num_shuffled": self._packer.num_shuffled,
+            "ended": self._ended,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where another iterator of the same configuration stood.
+
+        Raises:
+            CheckpointError: Other data, another seed.
+            ConfigError: Another number of ranks.
+            DataError: A row that waited cannot be read any more.
+        """
+        self.dataset.load_state_dict(state["dataset"])
+        self._packer.restore([self._again(group) for group in state["waiting"]], state["num_shuffled"])
+        self._ready = deque(self._again(group) for group in state["ready"])
+        self._ended = state["ended"]
+
+    def _again(self, draws: list[list[Any]]) -> list[_Drawn]:
+        return [_Drawn(Draw(*draw), self.dataset.again(Draw(*draw))) for draw in draws]
+
+
+def make_batches(
+    dataset: TrainDataset,
+    *,
+    micro_batch_size: int = 1,
+    packing: bool | None = None,
+    max_tokens: int | None = None,
+    max_tiles: int | None = None,
+) -> TrainBatches:
+    """Return the batches of a data set.
+
+    Args:
+        dataset: From `make_dataset`; its configuration says what is not said here.
+        micro_batch_size: Rows of a padded batch. A packed batch is one row.
+        packing: Several conversations in one row.
+        max_tokens: Of a packed row.
+        max_tiles: Of a packed row.
+
+    Raises:
+        ConfigError: A combination that means nothing.
+    """
+    config = dataset.config
+    packing = config.packing if packing is None else packing
+    max_tokens = max_tokens or config.max_tokens
+    max_tiles = max_tiles or config.max_packed_tiles
+    if packing and micro_batch_size != 1:
+        raise ConfigError(
+            f"micro_batch_size is {micro_batch_size} with packing; a packed batch is one row of {max_tokens} tokens. "
+            "Raise data.max_tokens for a larger one"
+        )
+    if packing and (max_tokens < config.max_tokens or max_tiles < config.max_packed_tiles):
+        raise ConfigError(
+            "a packed row must hold the longest conversation: set data.max_tokens, max_packed_tiles"
+        )
+    packer: Packer[_Drawn]
+    if not packing:
+        packer = LengthGrouper(
+            micro_batch_size,
+            look_ahead=config.packing_buffer,
+            grouped=config.group_by_length,
+            seed=dataset.seed + dataset.rank,
+        )
+    elif config.packer == "reference":
+        packer = ReferencePacker(max_tokens, max_tiles, buffer=config.packing_buffer)
+    else:
+        packer = BestFitPacker(max_tokens, max_tiles, look_ahead=config.packing_buffer)
+    pad_id = dataset.processor.tokenizer.pad_token_id
+    return TrainBatches(
+        dataset,
+        packer,
+        packing=packing,
+        averaging=config.averaging,
+        pad_id=0 if pad_id is None else pad_id,
+        max_tokens=max_tokens,
+        max_tiles=max_tiles,
+        pad_packed=config.pad_packed,
+    )

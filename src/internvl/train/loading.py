@@ -1,0 +1,54 @@
+"""Making samples of draws, here or in other processes; they come in the order of the draws either way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from internvl.train.batch import TrainSample
+from internvl.train.mixing import Draw
+from internvl.train.samples import BadRow, SampleMaker
+
+__all__ = ["BadRow", "draw_samples"]
+
+#: Samples that each process makes ahead.
+_AHEAD = 4
+
+
+def draw_samples(
+    maker: SampleMaker, draws: Iterable[Draw], num_workers: int
+) -> Iterator[tuple[Draw, TrainSample | BadRow]]:
+    """Yield each draw with its sample, in order; 0 workers: made here, when it is asked for."""
+    if num_workers == 0:
+        return ((draw, maker(draw)) for draw in draws)
+    loader: DataLoader[Any] = DataLoader(
+        _Made(maker),
+        sampler=draws,
+        batch_size=None,
+        num_workers=num_workers,
+        prefetch_factor=_AHEAD,
+        collate_fn=_as_it_is,
+        # forked processes may hang: the caller has threads (torch, progress bar), maybe CUDA
+        multiprocessing_context="spawn",
+        worker_init_fn=_start,
+    )
+    return iter(loader)
+
+
+class _Made(Dataset[Any]):
+    def __init__(self, maker: SampleMaker) -> None:
+        self.maker = maker
+
+    def __getitem__(self, draw: Draw) -> tuple[Draw, TrainSample | BadRow]:
+        return draw, self.maker(draw)
+
+
+def _as_it_is(item: Any) -> Any:
+    return item
+
+
+def _start(worker: int) -> None:
+    torch.set_num_threads(1)
