@@ -17,6 +17,7 @@ from internvl.engine.config import EngineConfig
 from internvl.engine.encoder import tiles_per_call
 from internvl.errors import CapacityError, ConfigError
 from internvl.models.internvl import InternVLModel
+from internvl.models.pack import weight_bytes
 from internvl.nn.attention import most_together
 
 logger = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ def plan_memory(
     A session length that nobody asked for shrinks to what memory, or `cache_max_tokens`, has room for.
     Raises CapacityError when not even one session fits; ConfigError when `cache_max_tokens` is below one.
     """
-    weights = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
+    weights = weight_bytes(model)
     on_cpu = model.device.type == "cpu"
     text = model.config.text
     per_block = kv_bytes_per_token(text, _dtype(model)) * config.block_size

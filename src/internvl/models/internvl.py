@@ -54,12 +54,12 @@ class InternVLModel(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the embeddings lie."""
-        return self.decoder.embed.weight.device
+        return self.decoder.norm.weight.device
 
     @property
     def dtype(self) -> torch.dtype:
         """Of the embeddings."""
-        return self.decoder.embed.weight.dtype
+        return self.decoder.norm.weight.dtype
 
     def vision_features(self, pixel_values: Tensor) -> Tensor:
         """Tiles (N, 3, h, w), normalised, to the selected layer (N, P, C) without class token."""

@@ -8,7 +8,7 @@ from torch import nn
 
 from internvl.errors import ConfigError
 from internvl.models.internvl import InternVLModel
-from internvl.nn.packed import Int4Linear, Int8Linear, PackedLinear, can_pack
+from internvl.nn.packed import Int4Linear, Int8Linear, Packed, PackedEmbedding, PackedLinear, can_pack
 
 Quantize = Literal["int8", "int4"]
 
@@ -38,9 +38,17 @@ def pack_linears(model: InternVLModel, quantize: Quantize | None = None) -> None
     _replace(model.decoder, quantize)
 
 
+def weight_bytes(model: nn.Module) -> int:
+    """Return the memory that a model's weights take as they are held, packed or not."""
+    plain = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
+    return plain + sum(module.weight_bytes for module in model.modules() if isinstance(module, Packed))
+
+
 def _replace(module: nn.Module, quantize: Quantize | None) -> None:
     for name, child in module.named_children():
-        if not isinstance(child, nn.Linear):
+        if isinstance(child, nn.Embedding) and PackedEmbedding.fits(child):
+            setattr(module, name, PackedEmbedding(child))
+        elif not isinstance(child, nn.Linear):
             _replace(child, quantize)
         elif quantize == "int4" and Int4Linear.fits(child):
             setattr(module, name, Int4Linear(child))

@@ -22,12 +22,44 @@ def can_pack(dtype: torch.dtype) -> bool:
     return known and has_fast_kernels(dtype, cpu)
 
 
-class PackedLinear(nn.Module):
+class Packed(nn.Module):
+    """A layer whose weights nobody trains or saves any more: they are no parameters."""
+
+    weight: Tensor
+    weight_bytes: int
+    """Memory that the weights take as they are held."""
+
+
+class PackedEmbedding(Packed):
+    """The rows of an embedding table as they came in a bfloat16 file, half the size of the float32 they are read as."""
+
+    def __init__(self, embedding: nn.Embedding) -> None:
+        super().__init__()
+        self.dtype = embedding.weight.dtype
+        self.weight = embedding.weight.detach().bfloat16()  # (V, D)
+        self.weight_bytes = self.weight.nbytes
+
+    @staticmethod
+    def fits(embedding: nn.Embedding) -> bool:
+        """Whether nothing is lost."""
+        weight = embedding.weight.detach()
+        pieces = weight.split(2**14)  # no second table at once
+        return weight.dtype == torch.float32 and all(
+            torch.equal(piece.bfloat16().float(), piece) for piece in pieces
+        )
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """(...) -> (..., D)."""
+        return F.embedding(ids, self.weight).to(self.dtype)
+
+
+class PackedLinear(Packed):
     """The same numbers, in oneDNN's blocked layout: no reordering in every call (SPEED: 95 -> 55 ms a token)."""
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         self.weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach().contiguous(), 1)
+        self.weight_bytes = linear.weight.nbytes
         self.bias = None if linear.bias is None else linear.bias.detach()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -44,7 +76,7 @@ def activation_range() -> int:
     return 127 if torch.cpu._is_vnni_supported() else 63
 
 
-class Int8Linear(nn.Module):
+class Int8Linear(Packed):
     """Weights in int8, one scale per output; activations quantised per token as they come.
 
     The products are summed in integers, so a token's result does not depend on what else is in the batch.
@@ -57,6 +89,7 @@ class Int8Linear(nn.Module):
         rounded = (weight / scale[:, None]).round_().to(torch.int8)
         self.weight = torch.ops.onednn.qlinear_prepack(rounded, None)
         self.scale = scale
+        self.weight_bytes = rounded.nbytes + scale.nbytes
         self.zero = torch.zeros(len(scale), dtype=torch.int64)
         self.bias = None if linear.bias is None else linear.bias.detach()
         self.limit = activation_range()
@@ -73,7 +106,7 @@ class Int8Linear(nn.Module):
         out *= step
         if self.bias is not None:
             out += self.bias
-        return out.to(x.dtype).view(*x.shape[:-1], -1)
+        return out.to(x.dtype).view(*x.shape[:-1], len(self.scale))
 
 
 GROUP = 32
@@ -101,7 +134,7 @@ def round_to_int4(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return values.view(N, K), scale, zero
 
 
-class Int4Linear(nn.Module):
+class Int4Linear(Packed):
     """Weights in int4 with a bfloat16 scale and zero point per `GROUP` inputs; activations stay as they are.
 
     Rows up to `MANY_ROWS` go through the weight-only kernel; for more (a prompt) the weights are unpacked.
@@ -116,6 +149,7 @@ class Int4Linear(nn.Module):
         values, scale, zero = round_to_int4(weight)
         self.weight = torch.ops.aten._convert_weight_to_int4pack_for_cpu(values.to(torch.int32), 1)
         self.scale_zero = torch.cat((scale, zero), dim=2).transpose(0, 1).contiguous()  # (K / GROUP, N, 2)
+        self.weight_bytes = self.weight.nbytes + self.scale_zero.nbytes
         self.bias = None if linear.bias is None else linear.bias.detach()
 
     @staticmethod
@@ -133,7 +167,7 @@ class Int4Linear(nn.Module):
         out = out[:, : self.out_features]
         if self.bias is not None:
             out += self.bias
-        return out.reshape(*x.shape[:-1], -1)
+        return out.reshape(*x.shape[:-1], self.out_features)
 
     def _few(self, rows: Tensor) -> Tensor:
         # the kernel's other dtypes are not vectorised on every CPU

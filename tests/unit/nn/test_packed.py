@@ -9,6 +9,7 @@ from internvl.nn.packed import (
     MANY_ROWS,
     Int4Linear,
     Int8Linear,
+    PackedEmbedding,
     PackedLinear,
     can_pack,
     nibble_rows,
@@ -24,13 +25,14 @@ def linear(K=64, N=128, bias=True, dtype=torch.float32):
 
 
 def error(found, expected):
-    return float((found.float() - expected.float()).norm() / expected.float().norm())
+    assert found.shape == expected.shape
+    return float((found.float() - expected.float()).norm() / expected.float().norm().clamp(min=1e-9))
 
 
 @pytest.mark.parametrize("kind", TOLERANCE)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("shape", [(1,), (3,), (2, 8), (MANY_ROWS,)])
+@pytest.mark.parametrize("shape", [(1,), (3,), (2, 8), (MANY_ROWS,), (0,)])
 def test_a_packed_layer_gives_what_the_plain_one_gives(kind, dtype, bias, shape):
     if kind is PackedLinear and not can_pack(dtype):
         pytest.skip(f"no kernels for {dtype} on this CPU")
@@ -90,3 +92,13 @@ def test_silence_stays_silence():
     zeros = torch.zeros(2, 64)
     for kind in (Int8Linear, Int4Linear):
         assert torch.isfinite(kind(linear())(zeros)).all()
+
+
+def test_an_embedding_table_that_came_in_half_precision_is_kept_in_half_the_memory():
+    table = nn.Embedding(10, 4).requires_grad_(False)
+    assert not PackedEmbedding.fits(table)
+    table.weight.copy_(table.weight.bfloat16().float())
+    assert PackedEmbedding.fits(table)
+    packed, ids = PackedEmbedding(table), torch.tensor([[3, 1], [9, 3]])
+    assert torch.equal(packed(ids), table(ids))
+    assert packed.weight_bytes == table.weight.nbytes // 2
