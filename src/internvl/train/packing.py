@@ -139,11 +139,7 @@ class BestFitPacker(Packer[Item]):
 
     def add(self, item: Item) -> list[list[Item]]:
         """Take a sample; return at most a few rows."""
-        if item.num_tokens > self.max_tokens or item.num_tiles > self.max_tiles:
-            raise ConfigError(
-                f"a conversation of {item.num_tokens} tokens and {item.num_tiles} tiles does not fit into a packed "
-                f"row of {self.max_tokens} tokens and {self.max_tiles} tiles"
-            )
+        _check_fits(item, self.max_tokens, self.max_tiles)
         self._keep([*self._waiting, item])
         groups = []
         while len(self._waiting) > self.look_ahead and self._enough():
@@ -233,6 +229,7 @@ class ReferencePacker(Packer[Item]):
 
     def add(self, item: Item) -> list[list[Item]]:
         """Take a sample; return the rows that are finished."""
+        _check_fits(item, self.max_tokens, self.max_tiles)
         row = [*self._fitting(item), item]
         if _tokens(row) >= self.max_tokens:
             return [row]
@@ -254,6 +251,14 @@ class ReferencePacker(Packer[Item]):
             if tiles <= self.max_tiles and tokens <= self.max_tokens:
                 return self._rows.pop(n)
         return []
+
+
+def _check_fits(item: Sized, max_tokens: int, max_tiles: int) -> None:
+    if item.num_tokens > max_tokens or item.num_tiles > max_tiles:
+        raise ConfigError(
+            f"a conversation of {item.num_tokens} tokens and {item.num_tiles} tiles does not fit into a packed row of "
+            f"{max_tokens} tokens and {max_tiles} tiles"
+        )
 
 
 def _tiles(row: Sequence[Sized]) -> int:
