@@ -62,7 +62,7 @@ def load_adapter(
     merge: bool = False,
     revision: str | None = None,
 ) -> None:
-    """Put an adapter from PEFT's files on a model, in place.
+    """Put an adapter from PEFT's files on a model, in place; everything else is frozen.
 
     Args:
         model: As loaded, without adapters.
@@ -77,6 +77,7 @@ def load_adapter(
     if has_lora(model):
         raise ConfigError("this model has adapters already: merge them first (merge_lora), or load it anew")
     adapter = read_adapter(model, directory_or_id, revision=revision)
+    model.requires_grad_(False)
     for name, parts in adapter.layers.items():
         layer = LoraLinear(model.get_submodule(name), dict(parts), dropout=adapter.config.dropout)
         layer.parts.requires_grad_(trainable)

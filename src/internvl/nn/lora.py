@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Literal
 
@@ -61,6 +61,8 @@ class LoraConfig:
     """Layers of the vision tower."""
     projector: Targets = ()
     """Layers of the projector."""
+    ranks: Mapping[str, int] = field(default_factory=dict)
+    """Ranks of parts of the model other than `r`, e.g. {"vision": 8}; alpha / r is the same for all."""
     use_rslora: bool = False
     use_dora: bool = False
     """Learn the length of each output's weights apart from their direction (arXiv:2402.09353)."""
@@ -68,8 +70,10 @@ class LoraConfig:
     """Keep the decoder's frozen weights in 4 bits (QLoRA, arXiv:2305.14314)."""
 
     def __post_init__(self) -> None:
-        if self.r < 1:
-            raise ConfigError(f"LoraConfig: r is {self.r}, must be at least 1")
+        if self.r < 1 or any(rank < 1 for rank in self.ranks.values()):
+            raise ConfigError(f"LoraConfig: r is {self.r}, ranks {dict(self.ranks)}; must be at least 1")
+        if unknown := [section for section in self.ranks if section not in SECTIONS]:
+            raise ConfigError(f"LoraConfig: ranks names {unknown[0]!r}; expected {', '.join(SECTIONS)}")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"LoraConfig: dropout is {self.dropout}, must be in [0, 1)")
         if self.alpha <= 0:
@@ -80,6 +84,10 @@ class LoraConfig:
             targets = getattr(self, section)
             if not isinstance(targets, str):
                 object.__setattr__(self, section, tuple(targets))
+
+    def rank_of(self, layer: str) -> int:
+        """The rank of a layer, by our name."""
+        return self.ranks.get(layer.split(".")[0], self.r)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,18 +147,18 @@ def fresh_part(
     """An adapter that changes nothing yet: A uniform as PEFT draws it, B zero, DoRA's magnitudes the norms."""
     weight = base.weight if isinstance(base, nn.Linear) else base.dense()  # type: ignore[operator]
     assert isinstance(weight, Tensor)
-    rows, bound = unit.stop - unit.start, weight.shape[1] ** -0.5
-    a = torch.empty(config.r, weight.shape[1]).uniform_(-bound, bound, generator=generator)
+    rows, rank, bound = unit.stop - unit.start, config.rank_of(unit.layer), weight.shape[1] ** -0.5
+    a = torch.empty(rank, weight.shape[1]).uniform_(-bound, bound, generator=generator)
     magnitude = None
     if config.use_dora:
         norms = torch.linalg.vector_norm(weight[unit.start : unit.stop].detach().float(), dim=1)
         magnitude = norms.to(dtype=dtype)
     return LoraPart(
         a.to(device=weight.device, dtype=dtype),
-        torch.zeros(rows, config.r, device=weight.device, dtype=dtype),
+        torch.zeros(rows, rank, device=weight.device, dtype=dtype),
         magnitude,
         start=unit.start,
-        alpha=config.alpha,
+        alpha=config.alpha * rank / config.r,
         use_rslora=config.use_rslora,
     )
 

@@ -176,6 +176,14 @@ def test_a_single_layer_can_be_named_and_other_sections_too():
     }
 
 
+def test_parts_of_the_model_may_have_ranks_of_their_own_and_count_alike():
+    model = adapted(ranks={"vision": 2})
+    parts = {name: layer.ordered_parts()[0] for name, layer in lora_layers(model).items()}
+    for name, part in parts.items():
+        assert part.rank == (2 if name.startswith("vision.") else 4)
+        assert part.scale == 2.0
+
+
 def test_phi3_has_one_adapter_for_its_fused_weights_as_its_files_do():
     model = adapted("phi3")
     assert list(model.decoder.layers[0].attention.qkv.parts) == ["qkv"]
@@ -204,7 +212,9 @@ def test_a_target_that_cannot_be_adapted_is_refused_by_name(config, words):
     assert not has_lora(model)
 
 
-@pytest.mark.parametrize("config", [{"r": 0}, {"alpha": 0}, {"dropout": 1.0}, {"quantize": "int3"}])
+@pytest.mark.parametrize(
+    "config", [{"r": 0}, {"ranks": {"tower": 4}}, {"alpha": 0}, {"dropout": 1.0}, {"quantize": "int3"}]
+)
 def test_a_configuration_that_cannot_be_right_is_refused(config):
     with pytest.raises(ConfigError, match=next(iter(config))):
         LoraConfig(**config)
