@@ -6,15 +6,18 @@ others (accumulation from the global batch) are methods, not fields.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
+from internvl.config.model import Layout
 from internvl.errors import ConfigError
+from internvl.nn.lora import LoraConfig
+from internvl.train.dataset import DataConfig
 
 Precision = Literal["float32", "bf16", "bf16_params"]
 ScheduleKind = Literal["cosine", "wsd", "linear", "constant"]
 ObjectiveKind = Literal["sft", "mpo", "dpo", "bco"]
-Averaging = Literal["token", "sample", "square"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,54 +37,29 @@ class ModelSection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DataSection:
-    """Rows, how they are cut and how they become batches."""
+class ValidationSection:
+    """Rows that are measured and never learnt from; cut as [data] says, in order, once."""
 
     meta: tuple[str, ...] = ()
-    """Meta JSON files of the family ({name: {root, annotation, ...}}), or row files (JSONL, parquet, tar shards)."""
+    sources: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     root: str = ""
-    """Where the pictures of row files lie; "": beside each file. A meta file has roots of its own."""
-    validation: tuple[str, ...] = ()
-    """The same, for rows that are measured and never learnt from."""
-    max_tokens: int = 4096
-    """Longest conversation; also the length of a packed row."""
-    min_tiles: int = 1
-    max_tiles: int | None = None
-    """Tiles of one picture; None: the checkpoint's."""
-    packing: bool = True
-    """Documents one after the other in one row with attention within each; False: padded rows."""
-    max_packed_tiles: int = 48
-    """Tiles in one packed row."""
-    packing_buffer: int = 20
-    """Unfinished packed rows among which the best fit is looked for."""
-    averaging: Averaging = "square"
-    """Weight of a label: 1 (token), 1 / labels of its sample (sample), or the square root of that (square)."""
-    weighting: Literal["rows", "sqrt_rows", "listed"] = "rows"
-    """Share of each data set in the mixture."""
-    group_by_length: bool = False
-    """Padded rows of similar length go together."""
-    jpeg_augment: bool | None = None
-    """Compress pictures at random quality; None: as each data set of the meta file says."""
-    on_bad_row: Literal["stop", "skip"] = "stop"
-    """A row that cannot be used stops the run with its file and line, or is counted and listed."""
-    num_workers: int = 2
-    """Processes that read and cut rows; 0: the training process itself."""
 
-    def __post_init__(self) -> None:
-        _at_least(1, data__max_tokens=self.max_tokens, data__min_tiles=self.min_tiles)
-        _at_least(1, data__max_packed_tiles=self.max_packed_tiles, data__packing_buffer=self.packing_buffer)
-        _at_least(0, data__num_workers=self.num_workers)
-        if self.max_tiles is not None and self.max_tiles < self.min_tiles:
-            raise ConfigError(f"data.max_tiles {self.max_tiles} is below data.min_tiles {self.min_tiles}")
+    @property
+    def given(self) -> bool:
+        """Whether there are any."""
+        return bool(self.meta or self.sources)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FreezeSection:
-    """What is not trained. Stages: vision and decoder frozen (projector warm-up), decoder frozen, nothing frozen."""
+    """What is not trained. Stages: vision and decoder frozen (projector warm-up), decoder frozen, nothing frozen.
 
-    vision: bool = False
-    projector: bool = False
-    decoder: bool = False
+    None: trained, unless the run has adapters ([lora]), beside which only parts set to false are trained whole.
+    """
+
+    vision: bool | None = None
+    projector: bool | None = None
+    decoder: bool | None = None
     train_vision_layers: int = 0
     """Last layers of a frozen vision tower that are trained all the same."""
 
@@ -91,33 +69,6 @@ class FreezeSection:
             raise ConfigError(
                 "freeze.train_vision_layers means layers of a frozen tower; set freeze.vision = true"
             )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoraSection:
-    """Low-rank adapters; rank 0 = none on that part. A part with adapters is frozen otherwise."""
-
-    decoder_rank: int = 0
-    vision_rank: int = 0
-    projector_rank: int = 0
-    alpha_over_rank: float = 2.0
-    dropout: float = 0.05
-    dora: bool = False
-    quantize: Literal["none", "int8", "nf4"] = "none"
-    """How the frozen weights under the adapters are held (QLoRA)."""
-    merge: bool = False
-    """Export the whole model with the adapters merged, not the adapters alone."""
-
-    def __post_init__(self) -> None:
-        _at_least(0, lora__decoder_rank=self.decoder_rank, lora__vision_rank=self.vision_rank)
-        _at_least(0, lora__projector_rank=self.projector_rank)
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"lora.dropout is {self.dropout}; expected 0 <= dropout < 1")
-
-    @property
-    def active(self) -> bool:
-        """Whether there are adapters at all."""
-        return bool(self.decoder_rank or self.vision_rank or self.projector_rank)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,6 +178,8 @@ class RunSection:
     max_piece_bytes: int = 2**30
     """Files of a checkpoint are cut at about this size."""
     tensorboard: bool = True
+    threads: int = 0
+    """Of torch on the CPU; 0: torch's own choice."""
 
     def __post_init__(self) -> None:
         _at_least(1, run__steps=self.steps, run__micro_batch_size=self.micro_batch_size)
@@ -258,6 +211,16 @@ class RunSection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExportSection:
+    """The trained model that a finished run leaves under `final`."""
+
+    dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    layout: Layout = "github"
+    merge_lora: bool = False
+    """Adapters are added to the weights, which gives a whole model; else `final` holds them alone, in PEFT's files."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
     """One training run."""
 
@@ -268,26 +231,44 @@ class TrainConfig:
     notes: str = ""
     """What this is; shown, not used."""
     model: ModelSection = field(default_factory=ModelSection)
-    data: DataSection = field(default_factory=DataSection)
+    data: DataConfig = field(default_factory=DataConfig)
+    validation: ValidationSection = field(default_factory=ValidationSection)
     freeze: FreezeSection = field(default_factory=FreezeSection)
-    lora: LoraSection = field(default_factory=LoraSection)
+    lora: LoraConfig | None = None
+    """Low-rank adapters; a recipe has them when it has the section."""
     objective: ObjectiveSection = field(default_factory=ObjectiveSection)
     optimizer: OptimizerSection = field(default_factory=OptimizerSection)
     schedule: ScheduleSection = field(default_factory=ScheduleSection)
     run: RunSection = field(default_factory=RunSection)
+    export: ExportSection = field(default_factory=ExportSection)
 
     def __post_init__(self) -> None:
         frozen = self.freeze.vision and self.freeze.projector and self.freeze.decoder
-        if frozen and not self.lora.active and not self.freeze.train_vision_layers:
+        if frozen and self.lora is None and not self.freeze.train_vision_layers:
             raise ConfigError(
                 "freeze.vision, freeze.projector and freeze.decoder leave nothing to train; "
-                "free one of them, or set lora.decoder_rank"
+                "free one of them, or add a section [lora]"
             )
-        if self.data.packing and self.run.micro_batch_size > 1:
+        if self.data.packing and self.run.micro_batch_size > 1 and not self.objective.is_preference:
             raise ConfigError(
                 f"run.micro_batch_size is {self.run.micro_batch_size}, but packed rows come one by one; raise "
                 "data.max_tokens instead, or set data.packing = false"
             )
+
+    def validation_data(self) -> DataConfig:
+        """How validation rows are read: once, in their order, nothing left to chance."""
+        section = self.validation
+        return replace(
+            self.data,
+            meta=section.meta,
+            sources=section.sources,
+            root=section.root,
+            num_epochs=1,
+            num_workers=0,
+            jpeg_augment=False,
+            frame_sampling="middle",
+            group_by_length=False,
+        )
 
 
 def _at_least(least: int, **values: int) -> None:

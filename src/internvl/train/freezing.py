@@ -5,20 +5,29 @@ from __future__ import annotations
 from internvl.errors import ConfigError
 from internvl.models.internvl import InternVLModel
 from internvl.models.vit import Block
+from internvl.nn.lora import lora_parameters
 from internvl.train.config import FreezeSection
 
 
 def apply_freezing(model: InternVLModel, config: FreezeSection) -> None:
     """Set `requires_grad` of every parameter; what the decoder's `lm_head` is tied to follows the decoder.
 
+    A model with adapters keeps them trained, and the rest of it frozen where the config does not say false.
     Layers of the vision tower behind the selected one are never run, and never trained.
 
     Raises:
         ConfigError: More vision layers are to be trained than there are.
     """
-    model.vision.requires_grad_(not config.vision)
-    model.projector.requires_grad_(not config.projector)
-    model.decoder.requires_grad_(not config.decoder)
+    adapted = {id(parameter) for parameter in lora_parameters(model)}
+    for part, frozen in (
+        (model.vision, config.vision),
+        (model.projector, config.projector),
+        (model.decoder, config.decoder),
+    ):
+        trained = not frozen if frozen is not None else not adapted
+        for parameter in part.parameters():
+            if id(parameter) not in adapted and parameter.is_floating_point():
+                parameter.requires_grad_(trained)
     used = list(model.vision.layers)[: model.num_vision_layers]
     for layer in list(model.vision.layers)[model.num_vision_layers :]:
         layer.requires_grad_(False)

@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from internvl.errors import ConfigError
-from internvl.train.batch import IGNORE_INDEX, TrainBatch, TrainSample
+from internvl.train.batch import TrainBatch, TrainSample
+from internvl.train.collate import collate_packed
 from internvl.train.objectives import LossSums, TokenLoss, target_mask
 
 
@@ -72,19 +73,9 @@ class PreferenceBatch:
 
 def pack_pairs(pairs: Sequence[PreferencePair]) -> PreferenceBatch:
     """Put both conversations of every pair into one packed row: nothing is padded."""
-    samples = [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]
-    lengths = torch.tensor([sample.num_tokens for sample in samples])
-    labels = torch.cat([sample.labels for sample in samples])
-    tiles = [pair.chosen.pixel_values for pair in pairs if pair.chosen.pixel_values is not None]
-    sequences = TrainBatch(
-        input_ids=torch.cat([sample.input_ids for sample in samples])[None],
-        labels=labels[None],
-        position_ids=torch.cat([torch.arange(length) for length in lengths.tolist()])[None],
-        cu_seqlens=F.pad(lengths.cumsum(0), (1, 0)).to(torch.int32),
-        loss_weight=(labels != IGNORE_INDEX).float()[None],
-        pixel_values=torch.cat(tiles) if tiles else None,
-    )
-    return PreferenceBatch(sequences=sequences, num_pairs=len(pairs))
+    samples = [pair.chosen for pair in pairs]
+    samples += [replace(pair.rejected, pixel_values=None) for pair in pairs]  # the same pictures: given once
+    return PreferenceBatch(sequences=collate_packed(samples, averaging="token"), num_pairs=len(pairs))
 
 
 def sequence_sums(batch: TrainBatch, entropies: Tensor, num_sequences: int) -> Tensor:

@@ -123,10 +123,11 @@ def _convert(hint: Any, value: Any, where: str, name: str) -> Any:
             raise ConfigError(f"{where}: {name} is a section, [{name}]; found {value!r}")
         return build(hint, value, where, f"{name}.")
     if origin in (types.UnionType, typing.Union):
-        inner = [argument for argument in arguments if argument is not type(None)]
-        if value is None or value == "none":
+        if value is None or (value == "none" and type(None) in arguments):
             return None
-        return _convert(inner[0], value, where, name)
+        inner = [argument for argument in arguments if argument is not type(None)]
+        fitting = [argument for argument in inner if isinstance(value, _plain_types(argument))]
+        return _convert((fitting or inner)[0], value, where, name)
     if origin is typing.Literal:
         if value in arguments:
             return value
@@ -137,7 +138,9 @@ def _convert(hint: Any, value: Any, where: str, name: str) -> Any:
         )
     if origin is tuple:
         return _convert_tuple(arguments, value, where, name)
-    if origin is dict:
+    if hint is Any:
+        return value
+    if origin in (dict, Mapping):
         if not isinstance(value, Mapping):
             raise ConfigError(f"{where}: {name} is a table; found {value!r}")
         return {key: _convert(arguments[1], item, where, f"{name}.{key}") for key, item in value.items()}
@@ -147,6 +150,14 @@ def _convert(hint: Any, value: Any, where: str, name: str) -> Any:
         expected = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}[hint]
         raise ConfigError(f"{where}: {name} is {value!r}; expected {expected}")
     return value
+
+
+def _plain_types(hint: Any) -> tuple[type, ...]:
+    """What a TOML value for this hint may be."""
+    origin = typing.get_origin(hint) or hint
+    if origin is tuple:
+        return (list, tuple)
+    return (origin,) if isinstance(origin, type) else (str, int, float)
 
 
 def _convert_tuple(arguments: tuple[Any, ...], value: Any, where: str, name: str) -> tuple[Any, ...]:

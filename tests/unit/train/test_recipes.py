@@ -79,7 +79,7 @@ def test_a_missing_recipe_and_a_malformed_setting_are_named(recipe, tmp_path):
 
 
 def test_a_config_survives_its_plain_values(recipe):
-    config = read_recipe(recipe("[lora]\ndecoder_rank = 4\n[model]\ndrop_path = 0.1\n"))
+    config = read_recipe(recipe('[lora]\nr = 4\nvision = ["qkv"]\n[model]\ndrop_path = 0.1\n'))
     assert build(TrainConfig, to_tree(config), "tree") == config
 
 

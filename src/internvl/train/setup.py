@@ -1,0 +1,248 @@
+"""From a recipe to a run that is ready: model, data, optimizer, checkpoints; and from its end to a model on disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from internvl.checkpoint.load import (
+    load_model,
+    load_processor,
+    read_image_token_id,
+    read_model_config,
+    resolve_directory,
+)
+from internvl.checkpoint.save import save_model
+from internvl.errors import CheckpointError, ConfigError
+from internvl.models.internvl import InternVLModel
+from internvl.nn.lora import add_lora, has_lora, merge_lora
+from internvl.nn.recompute import set_recompute
+from internvl.train.batches import TrainBatches, make_batches
+from internvl.train.checkpointing import Checkpoints
+from internvl.train.config import TrainConfig
+from internvl.train.dataset import make_dataset
+from internvl.train.flops import peak_flops, work_of
+from internvl.train.freezing import apply_freezing, set_drop_path
+from internvl.train.loop import BatchSource, Trainer, Watchers
+from internvl.train.objectives import Objective, SupervisedObjective, TokenLoss
+from internvl.train.optimizer import WeightAverage, make_optimizer
+from internvl.train.pairs import make_pair_batches
+from internvl.train.parallel import Ranks, shard
+from internvl.train.preference import PreferenceObjective, answer_logps
+from internvl.train.recipes import to_tree
+from internvl.train.report import RunLog
+
+if TYPE_CHECKING:
+    from internvl.preprocess.processor import Processor
+
+RECIPE_NAME = "recipe.json"
+FINAL_NAME = "final"
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A run before its first step of this call."""
+
+    trainer: Trainer
+    processor: Processor
+    resumed: bool
+
+
+def prepare(config: TrainConfig, where: Ranks, watchers: Watchers | None = None) -> Prepared:
+    """Load, freeze, share out and resume.
+
+    Raises:
+        ConfigError: The recipe does not fit the model or the data.
+        CheckpointError: The output directory holds another run.
+    """
+    output = Path(config.output)
+    if config.run.threads:
+        torch.set_num_threads(config.run.threads)
+    check_output(output, config)
+    processor = load_processor(config.model.path)
+    objective_model = make_model(config)
+    losses = TokenLoss(objective_model.to(where.device))
+    objective = make_objective(config, where)
+    shard(losses, where, config.run.precision)
+    if config.run.compile:
+        for layer in (*objective_model.vision.layers, *objective_model.decoder.layers):
+            layer.compile()
+    optimizer = make_optimizer(objective_model, config.optimizer)
+    decay = config.optimizer.ema_decay
+    dtype = torch.float32 if config.run.precision == "float32" else torch.bfloat16
+    trainer = Trainer(
+        config=config,
+        losses=losses,
+        objective=objective,
+        optimizer=optimizer,
+        source=make_source(config, processor, where),
+        log=RunLog(None),
+        checkpoints=Checkpoints(
+            output / "checkpoints",
+            keep=config.run.keep_checkpoints,
+            max_piece_bytes=config.run.max_piece_bytes,
+            where=where,
+        ),
+        where=where,
+        average=WeightAverage(objective_model.named_parameters(), decay) if decay else None,
+        watchers=watchers or Watchers(),
+        work=work_of(objective_model) if where.size == 1 else None,
+        peak=peak_flops(where.device, dtype) if where.size == 1 else 0.0,
+    )
+    resumed = trainer.resume()
+    if where.is_first:
+        output.mkdir(parents=True, exist_ok=True)
+        (output / RECIPE_NAME).write_text(json.dumps(to_tree(config), indent=2) + "\n", encoding="utf-8")
+        trainer.log = RunLog(output, first_step=trainer.step, tensorboard=config.run.tensorboard)
+    if config.validation.given and trainer.watchers.validation is None:
+        trainer.watchers.validation = lambda: validation_batches(config, processor, where)
+    return Prepared(trainer, processor, resumed)
+
+
+def make_model(config: TrainConfig, *, device: str | None = None) -> InternVLModel:
+    """The model as the recipe wants it: weights, adapters, what is frozen, drop path. `device="meta"`: shapes only."""
+    dtype = torch.bfloat16 if config.run.precision == "bf16_params" else torch.float32
+    if config.model.from_scratch or device == "meta":
+        directory = resolve_directory(config.model.path, None)
+        shape = read_model_config(directory)
+        with torch.device(device or "cpu"):
+            generator = None if device == "meta" else torch.Generator().manual_seed(config.seed)
+            model = InternVLModel(shape, image_token_id=read_image_token_id(directory), generator=generator)
+        model = model.to(dtype)
+    else:
+        model = load_model(config.model.path, dtype=dtype)
+    if config.lora is not None:
+        add_lora(model, config.lora, torch.Generator().manual_seed(config.seed))
+    apply_freezing(model, config.freeze)
+    if config.model.drop_path is not None:
+        set_drop_path(model, config.model.drop_path)
+    set_recompute(model, config.run.recompute)
+    return model
+
+
+def make_objective(config: TrainConfig, where: Ranks) -> Objective:
+    """The loss; of pairs with its frozen reference, which is the model that training starts from."""
+    section = config.objective
+    if section.kind == "sft":
+        return SupervisedObjective()
+    if where.size > 1:
+        raise ConfigError("learning from pairs runs in one process so far; start it without torchrun")
+    weights = {
+        "mpo": (section.dpo_weight, section.bco_weight, section.nll_weight),
+        "dpo": (1.0, 0.0, 0.0),
+        "bco": (0.0, 1.0, 0.0),
+    }[section.kind]
+    dtype = torch.bfloat16 if config.run.precision == "bf16_params" else torch.float32
+    reference = TokenLoss(load_model(config.model.path, dtype=dtype, device=where.device))
+    return PreferenceObjective(
+        reference=lambda batch: answer_logps(reference, batch),
+        beta=section.beta,
+        dpo_weight=weights[0],
+        bco_weight=weights[1],
+        nll_weight=weights[2],
+    )
+
+
+def make_source(config: TrainConfig, processor: Processor, where: Ranks) -> BatchSource:
+    """Training batches of this rank."""
+    if not config.data.meta and not config.data.sources:
+        raise ConfigError(
+            "the recipe names no data: set data.meta to a meta JSON or to row files, e.g. --set data.meta=rows.jsonl"
+        )
+    if config.objective.is_preference:
+        return make_pair_batches(config, processor, rank=where.rank, world_size=where.size)
+    dataset = make_dataset(config.data, processor, rank=where.rank, world_size=where.size, seed=config.seed)
+    return make_batches(dataset, micro_batch_size=config.run.micro_batch_size)
+
+
+def validation_batches(config: TrainConfig, processor: Processor, where: Ranks) -> Iterator[Any]:
+    """Fresh batches over the validation rows."""
+    if config.objective.is_preference:
+        return iter(())
+    dataset = make_dataset(
+        config.validation_data(), processor, rank=where.rank, world_size=where.size, seed=config.seed
+    )
+    return make_batches(dataset, micro_batch_size=config.run.micro_batch_size)
+
+
+def check_output(output: Path, config: TrainConfig) -> None:
+    """Refuse a directory of a run that learnt something else.
+
+    What may change between starts of one run: how long it is, how often it is saved and watched, where it runs.
+    """
+    path = output / RECIPE_NAME
+    if not path.exists():
+        return
+    then = json.loads(path.read_text(encoding="utf-8"))
+    now = json.loads(json.dumps(to_tree(config)))
+    for section in ("model", "data", "freeze", "lora", "objective"):
+        before, after = then.get(section), now[section]
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            changed = [key for key in after if key != "num_workers" and before.get(key) != after[key]]
+            name = f"{section}.{changed[0]}" if changed else ""
+        else:
+            name = section if before != after else ""
+        if name:
+            raise CheckpointError(
+                f"{output} holds a run whose {name} was another; choose another output, or remove that directory"
+            )
+
+
+def export(trainer: Trainer, config: TrainConfig) -> Path | None:
+    """Write the trained model (averaged weights, where kept) as a checkpoint directory; None on ranks but the first.
+
+    Adapters alone are written in PEFT's files, unless export.merge_lora.
+    """
+    from internvl.checkpoint.adapters_peft import save_adapter
+
+    target = Path(config.output) / FINAL_NAME
+    model = trainer.losses.model
+    with trainer.average.applied() if trainer.average is not None else nullcontext():
+        if trainer.where.size > 1:
+            model = _gathered(model, trainer.where)
+            if not trainer.where.is_first:
+                return None
+        if has_lora(model) and not config.export.merge_lora:
+            return save_adapter(model, target, base=config.model.path, overwrite=target.exists())
+        if has_lora(model):
+            merge_lora(model)
+        return save_as(model, target, config)
+
+
+def save_as(model: InternVLModel, target: Path, config: TrainConfig) -> Path:
+    """Write a model in the dtype of the export; the model itself keeps its own."""
+    copy = InternVLModel.__new__(InternVLModel)
+    with torch.device("meta"):
+        copy.__init__(model.config, image_token_id=model.image_token_id)  # type: ignore[misc]
+    dtype = getattr(torch, config.export.dtype)
+    weights = {name: parameter.detach().to("cpu", dtype) for name, parameter in model.state_dict().items()}
+    copy.load_state_dict(weights, assign=True)
+    copy.decoder.tie_weights()
+    return save_model(
+        copy,
+        target,
+        layout=config.export.layout,
+        tokenizer_from=resolve_directory(config.model.path, None),
+        overwrite=target.exists(),
+    )
+
+
+def _gathered(model: InternVLModel, where: Ranks) -> InternVLModel:
+    """The whole model on the CPU of the first rank, from the shares of all."""
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
+    state = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    if not where.is_first:
+        return model
+    whole = InternVLModel(model.config, image_token_id=model.image_token_id)
+    whole.load_state_dict(state)
+    return whole
+
+
+__all__ = ["Prepared", "TrainBatches", "export", "make_model", "make_source", "prepare"]
