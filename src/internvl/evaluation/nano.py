@@ -20,6 +20,7 @@ from PIL import Image
 from internvl.chat.pipeline import Pipeline, pipeline
 from internvl.data.generate import SKILLS, Difficulty, Skill, load_assets, make_scene
 from internvl.data.questions import COUNT_ALL, primary_turn
+from internvl.engine.config import EngineConfig
 from internvl.train.nano.config import read_stage
 from internvl.types import GenerationConfig
 
@@ -147,6 +148,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="nano")
+    parser.add_argument("--quantize", choices=("int8", "int4"))
     parser.add_argument("--shared", type=Path, help="folder that holds data/")
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--skills", nargs="+", default=SKILLS, choices=SKILLS)
@@ -156,7 +158,7 @@ def main() -> None:
     parser.add_argument("--mistakes", action="store_true", help="show a few wrong answers")
     args = parser.parse_args()
     difficulty = MEASURED if args.recipe is None else read_stage(args.recipe).difficulty
-    with pipeline(args.model) as pipe:
+    with pipeline(args.model, backend_config=EngineConfig(quantize=args.quantize)) as pipe:
         scores = measure(
             answer_with(pipe), args.shared, skills=args.skills, count=args.count, difficulty=difficulty
         )
