@@ -8,30 +8,28 @@ generator, so that it is the same alone or in a batch. Legend: `V` vocabulary.
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from internvl.engine.candidates import Candidates, find_candidates, ranked
 from internvl.errors import InternVLError
 from internvl.types import GenerationConfig, TokenLogprob
 
 if TYPE_CHECKING:
     from internvl.engine.grammar import Constraint
 
-
 #: Temperatures are kept between these, far outside of what changes anything, as float32 divides by both and
 #: never gets 0 / 0 or infinity / infinity: the coldest leaves the likeliest token only, the hottest tells none apart.
 _COLDEST, _HOTTEST = 1e-30, 1e30
-
-
-class Best(NamedTuple):
-    """The likeliest token of a row of logits."""
-
-    score: float
-    token_id: int
+#: Tokens that are looked at first where all may come. More are hardly ever needed, and few are soon found.
+_FIRST = 64
+#: Tokens that are found for all answers of a step together; who samples from more costs the others nothing.
+_MOST_TOGETHER = 256
 
 
 class Sampler:
@@ -50,32 +48,44 @@ class Sampler:
         self._bad_sequences = [list(sequence) for sequence in bad_sequences if sequence]
         self._greedy = not gen_config.do_sample or gen_config.temperature == 0
         self._temperature = min(max(gen_config.temperature, _COLDEST), _HOTTEST)
+        self._size = 1 if self._greedy else min(gen_config.top_k or _FIRST, _MOST_TOGETHER)
         self._generator = torch.Generator().manual_seed(seed % 2**63)
 
+    @property
+    def num_candidates(self) -> int:
+        """How many of the likeliest tokens `choose` wants to be shown."""
+        changes = self._constraint is not None or self._gen.repetition_penalty != 1
+        return 1 if changes else self._size
+
     def choose(
-        self, logits: Tensor, best: Best, token_ids: Sequence[int], masked: Collection[int] = ()
+        self,
+        logits: Tensor,
+        candidates: Candidates,
+        token_ids: Sequence[int],
+        masked: Collection[int] = (),
     ) -> int:
         """Return the next token id.
 
-        `logits` (V,) on any device, left unchanged, and `best` among them (found for a whole batch at once);
-        `token_ids` the answer so far; `masked` ids must not come.
+        `logits` (V,) on any device, left unchanged, and the `num_candidates` or more likeliest among them (found for
+        a whole batch at once); `token_ids` the answer so far; `masked` ids must not come.
         """
-        _check_finite(best.score)
+        _check_finite(candidates.best_score)
         forbidden = {*masked, *self._gen.bad_token_ids, *self._ends_of_bad_words(token_ids)}
         unchanged = not forbidden and self._gen.repetition_penalty == 1
-        if self._greedy and unchanged and self._admits(best.token_id):
-            return self._chosen(best.token_id)
+        if self._greedy and unchanged and self._admits(candidates.best_token_id):
+            return self._chosen(candidates.best_token_id)
         if unchanged and self._constraint is None:
-            return self._draw(logits)
-        scores = logits.float().cpu().clone()
+            return self._draw(logits, candidates)
+        scores = logits.to("cpu", torch.float32, copy=True)
         if self._gen.repetition_penalty != 1 and token_ids:
             _penalise(scores, token_ids, self._gen.repetition_penalty)
         if forbidden:
             scores[list(forbidden)] = -torch.inf
         if self._constraint is not None:
             scores = self._constraint.mask(scores)
-        _check_finite(float(scores.max()))
-        return self._chosen(int(scores.argmax()) if self._greedy else self._draw(scores))
+        candidates = find_candidates(scores[None], [self._size])[0]
+        _check_finite(candidates.best_score)
+        return self._chosen(candidates.best_token_id if self._greedy else self._draw(scores, candidates))
 
     def _admits(self, token_id: int) -> bool:
         return self._constraint is None or self._constraint.admits(token_id)
@@ -85,23 +95,50 @@ class Sampler:
             self._constraint.advance(token_id)
         return token_id
 
-    def _draw(self, scores: Tensor) -> int:
-        """Return a token drawn from `scores` (V,), cut by temperature, top-k, top-p and min-p."""
-        gen = self._gen
+    def _draw(self, scores: Tensor, candidates: Candidates) -> int:
+        """Return a token drawn from `scores` (V,), cut by temperature, top-k, top-p and min-p.
+
+        The tokens lie one behind the other, likeliest first, each as long as it is likely; a number says where.
+        """
         number = float(torch.rand((), generator=self._generator, dtype=torch.float64))
-        most = min(gen.top_k or len(scores), len(scores))
-        # Of a whole vocabulary hardly ever more than the first are needed, and sorting it takes 100 ms.
-        mass = None if gen.top_k else _mass(scores, self._temperature)
-        for size in [most] if gen.top_k else [256, 8192, most]:
-            values, ids = top_scores(scores, min(size, most))  # likeliest first
-            largest, *_ = found = values.tolist()
-            weights = [math.exp((value - largest) / self._temperature) for value in found]
-            ends = _kept(weights, mass or sum(weights), gen.top_p, gen.min_p)
-            complete = size >= most or len(ends) < len(weights)
-            drawn = number * ends[-1] if complete else number
-            if complete or (gen.top_p == 1 and not gen.min_p and drawn < ends[-1]):
-                break
-        return int(ids[min(bisect_right(ends, drawn), len(ends) - 1)])
+        V = len(scores)
+        most = min(self._gen.top_k or V, V)
+        weights = self._weights(candidates)[:most]
+        size = len(weights)
+        if size < most and not self._gen.top_k:
+            # What all tokens weigh together takes long to find out, and what the rest weighs at most often settles it.
+            seen = float(weights.cumsum()[-1])
+            place = self._place(number, weights, seen)
+            if place != self._place(number, weights, seen + (V - size) * float(weights[-1])):
+                mass = _mass(scores, candidates.best_score, self._temperature)
+                place = self._place(number, weights, mass)
+            if place < size:
+                return int(candidates.token_ids[place])
+        if size < most:
+            candidates = ranked(scores, most)
+            weights = self._weights(candidates)
+        return int(candidates.token_ids[self._place(number, weights, float(weights.cumsum()[-1]))])
+
+    def _weights(self, candidates: Candidates) -> NDArray[np.float64]:
+        """Return how much more or less likely than the best each candidate is (k,)."""
+        scores = candidates.scores.astype(np.float64)
+        return np.exp((scores - scores[0]) / self._temperature)
+
+    def _place(self, number: float, weights: NDArray[np.float64], mass: float) -> int:
+        """Return which of the likeliest tokens `number` in [0, 1) falls on where all weigh `mass` together.
+
+        As many as there are weights: on one behind them, or that depends on those behind.
+        """
+        top_p, min_p = self._gen.top_p, self._gen.min_p
+        ends = weights.cumsum()
+        size = len(ends)
+        num_kept = int(ends.searchsorted(top_p * mass)) + 1
+        if min_p:
+            num_likely = int(np.count_nonzero(weights >= min_p))
+            num_kept = min(num_kept, num_likely if num_likely < size else size + 1)
+        if num_kept <= size:
+            return min(int(ends.searchsorted(number * ends[num_kept - 1], side="right")), num_kept - 1)
+        return size if top_p < 1 or min_p else int(ends.searchsorted(number * mass, side="right"))
 
     def _ends_of_bad_words(self, token_ids: Sequence[int]) -> list[int]:
         """Tokens that would complete a forbidden word now."""
@@ -112,60 +149,10 @@ class Sampler:
         ]
 
 
-#: Numbers in a row whose largest is found in one vectorised pass. Finding the largest of a vocabulary this way, and
-#: then looking only where it can be, takes a CPU a fifth of the time of `max` or `topk` over all.
-_STRIDE = 256
-
-
-def likeliest(logits: Tensor) -> list[Best]:
-    """Return the likeliest token of each row of `logits` (B, V)."""
-    B, V = logits.shape
-    num_strides = V // _STRIDE
-    if logits.device.type != "cpu" or num_strides < 2:
-        scores, token_ids = logits.max(dim=-1)
-        return [Best(*pair) for pair in zip(scores.tolist(), token_ids.tolist(), strict=True)]
-    strides = logits[:, : num_strides * _STRIDE].unflatten(1, (num_strides, _STRIDE))
-    best = strides.amax(dim=-1).argmax(dim=-1)  # (B,)
-    scores, places = strides[torch.arange(B), best].max(dim=-1)
-    token_ids = best * _STRIDE + places
-    if num_strides * _STRIDE < V:
-        rest, places = logits[:, num_strides * _STRIDE :].max(dim=-1)
-        behind = (rest > scores) | rest.isnan()  # what is no number wins, as in `max`
-        scores = torch.where(behind, rest, scores)
-        token_ids = torch.where(behind, places + num_strides * _STRIDE, token_ids)
-    return [Best(*pair) for pair in zip(scores.tolist(), token_ids.tolist(), strict=True)]
-
-
-def top_scores(scores: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Return the `size` largest of `scores` (V,), largest first, and their places."""
-    num_strides = len(scores) // _STRIDE
-    if scores.device.type != "cpu" or 2 * size > num_strides:
-        return scores.topk(size)
-    end = num_strides * _STRIDE
-    # The largest lie in the strides with the largest maxima, or behind the last stride.
-    strides = scores[:end].view(num_strides, _STRIDE)
-    chosen = strides.amax(dim=1).topk(size).indices
-    values, places = torch.cat((strides[chosen].flatten(), scores[end:])).topk(size)
-    inside = chosen[(places // _STRIDE).clamp(max=size - 1)] * _STRIDE + places % _STRIDE
-    return values, torch.where(places < size * _STRIDE, inside, places - size * _STRIDE + end)
-
-
-def _kept(weights: Sequence[float], mass: float, top_p: float, min_p: float) -> list[float]:
-    """Return the running sums of the probabilities weight / mass, likeliest first, of those that are kept."""
-    ends: list[float] = []
-    total = 0.0
-    for weight in weights:
-        if total >= top_p or weight < min_p * weights[0] or weight == 0:
-            break
-        total += weight / mass
-        ends.append(total)
-    return ends
-
-
-def _mass(scores: Tensor, temperature: float) -> float:
+def _mass(scores: Tensor, largest: float, temperature: float) -> float:
     """Return the sum of all weights exp((score - largest) / temperature) of `scores` (V,)."""
-    scores = scores.float()
-    return float(((scores - scores.max()) / temperature).exp().sum(dtype=torch.float64))
+    weights = (scores.float() - largest).div_(temperature).exp_()
+    return float(weights.cpu().numpy().sum())  # pairwise, so that float32 will do
 
 
 def _penalise(scores: Tensor, token_ids: Sequence[int], penalty: float) -> None:

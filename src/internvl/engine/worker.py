@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from internvl.engine.answer import Piece, join
+from internvl.engine.candidates import Candidates, find_candidates
 from internvl.engine.request import Generation, Request
 from internvl.engine.runner import Runner
-from internvl.engine.sampler import Best, likeliest, token_logprob
+from internvl.engine.sampler import token_logprob
 from internvl.engine.scheduler import Chunk, Scheduler
 from internvl.errors import CapacityError, InternVLError, RequestError
 from internvl.types import FinishReason, Response, TokenLogprob, Usage
@@ -195,9 +196,10 @@ class Worker:
             self._scheduler.stored(chunk)
         if not ready:
             return
-        for generation, row, best in zip(ready, logits, likeliest(logits), strict=True):
+        found = find_candidates(logits, [generation.sampler.num_candidates for generation in ready])
+        for generation, row, candidates in zip(ready, logits, found, strict=True):
             try:
-                piece = self._next_piece(generation, row, best)
+                piece = self._next_piece(generation, row, candidates)
             except ANSWER_FAILURES as error:
                 logger.warning("an answer failed: %s: %s", type(error).__name__, error)
                 self._end(generation, error)
@@ -207,10 +209,10 @@ class Worker:
                 self._release(generation)
             self._send(generation, piece)
 
-    def _next_piece(self, generation: Generation, logits: Tensor, best: Best) -> Piece:
+    def _next_piece(self, generation: Generation, logits: Tensor, candidates: Candidates) -> Piece:
         """Choose an answer's next token and return what it adds."""
         answer = generation.answer
-        token_id = generation.sampler.choose(logits, best, answer.token_ids, answer.masked_token_ids)
+        token_id = generation.sampler.choose(logits, candidates, answer.token_ids, answer.masked_token_ids)
         if generation.first_token_at is None:
             generation.first_token_at = time.perf_counter()
         return answer.push(token_id, _logprob(generation, logits, token_id))

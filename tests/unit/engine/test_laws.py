@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from internvl.engine.answer import Answer
+from internvl.engine.candidates import find_candidates
 from internvl.engine.runner import Runner
-from internvl.engine.sampler import Sampler, likeliest
+from internvl.engine.sampler import Sampler
 from internvl.nn.kv_cache import KVCache
 from internvl.types import GenerationConfig
 from tiny_engines import picture, tiny_engine, tiny_parts
@@ -75,7 +76,8 @@ def plain_answer(family, prompt, config, choice):
     answer = []
     for _ in range(gen_config.max_new_tokens):
         logits = model.decoder.lm_head(model.decoder(embeds, kv_cache=rows)[:, -1])
-        answer.append(sampler.choose(logits[0], likeliest(logits)[0], answer))
+        candidates = find_candidates(logits, [sampler.num_candidates])[0]
+        answer.append(sampler.choose(logits[0], candidates, answer))
         embeds = model.text_embeds(torch.tensor([answer[-1:]]))
     return answer
 

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from internvl.engine.sampler import Sampler, likeliest, token_logprob, top_scores
+from internvl.engine.candidates import find_candidates
+from internvl.engine.sampler import Sampler, token_logprob
 from internvl.errors import ConfigError, InternVLError
 from internvl.types import GenerationConfig
 
@@ -19,7 +20,7 @@ def sampler(seed=0, bad_sequences=(), **fields):
 
 
 def choose(made, logits=LOGITS, said=(), masked=()):
-    return made.choose(logits, likeliest(logits[None])[0], list(said), masked)
+    return made.choose(logits, find_candidates(logits[None], [made.num_candidates])[0], list(said), masked)
 
 
 def frequencies(made, draws=4000):
@@ -139,28 +140,6 @@ def test_logprobs_are_of_the_raw_scores():
     assert token_logprob(LOGITS, 2, 0).top == ()
 
 
-@pytest.mark.parametrize("size", [5, 256, 511, 512, 777, 20_000])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_likeliest_of_any_vocabulary_is_found(size, dtype):
-    logits = torch.randn(40, size, generator=torch.Generator().manual_seed(0)).to(dtype)
-    logits[0, -1], logits[1, 0], logits[2, size // 2] = 50.0, 50.0, 50.0
-    for row, best in zip(logits, likeliest(logits), strict=True):
-        assert best.score == float(row.max()) == float(row[best.token_id])
-    for place in (0, size // 2, size - 1):
-        logits[3] = 0.0
-        logits[3, place] = float("nan")
-        assert math.isnan(likeliest(logits)[3].score)
-
-
-@pytest.mark.parametrize(("size", "count"), [(5, 5), (2000, 3), (20_000, 30), (20_001, 39), (20_000, 300)])
-def test_the_top_of_any_vocabulary_is_found(size, count):
-    scores = torch.randn(size, generator=torch.Generator().manual_seed(0))
-    values, ids = top_scores(scores, count)
-    torch.testing.assert_close(values, scores.topk(count).values, rtol=0, atol=0)
-    torch.testing.assert_close(scores[ids], values, rtol=0, atol=0)
-    assert len(set(ids.tolist())) == count
-
-
 @pytest.mark.parametrize("spread", [0.01, 1.0, 10.0])
 @pytest.mark.parametrize(
     "fields", [{}, {"top_p": 0.9}, {"top_p": 0.9999}, {"min_p": 0.5}, {"temperature": 0.3}]
@@ -170,3 +149,58 @@ def test_a_large_vocabulary_is_drawn_from_as_if_it_were_sorted(spread, fields):
     some = sampler(seed=3, **fields)
     whole = sampler(seed=3, top_k=9000, **fields)
     assert [choose(some, logits) for _ in range(60)] == [choose(whole, logits) for _ in range(60)]
+
+
+@pytest.mark.parametrize("spread", [0.01, 0.5, 3.0, 8.0])
+def test_draws_from_a_large_vocabulary_follow_its_distribution_wherever_it_is_cut(spread):
+    """Against plain formulas, in bins of equal mass of what is kept."""
+    scores = spread * torch.randn(5000, generator=torch.Generator().manual_seed(1))
+    probabilities, order = scores.double().softmax(0).sort(descending=True)
+    sums = probabilities.cumsum(0)
+    for fields, kept in (
+        ({}, 5000),
+        ({"top_p": 0.9}, int((sums < 0.9).sum()) + 1),
+        ({"top_k": 300}, 300),
+        ({"min_p": 0.1}, int((probabilities >= 0.1 * probabilities[0]).sum())),
+        ({"top_k": 400, "top_p": 0.5}, int((sums / sums[399] < 0.5).sum()) + 1),
+    ):
+        ends = sums[:kept] / sums[kept - 1]
+        rank = torch.empty(5000, dtype=torch.int64)
+        rank[order] = torch.arange(5000)
+        made = sampler(seed=11, **fields)
+        ranks = rank[[choose(made, scores) for _ in range(400)]]
+        assert int(ranks.max()) < kept
+        # where in its token's share of [0, 1] a draw fell is not known; spread it evenly
+        starts = torch.cat((ends.new_zeros(1), ends))[ranks]
+        fell = starts + (ends[ranks] - starts) * torch.rand(400, generator=torch.Generator().manual_seed(2))
+        counts = torch.histc(fell.float(), bins=4, min=0, max=1) / 400
+        assert counts.tolist() == pytest.approx([0.25] * 4, abs=0.09)
+
+
+@pytest.mark.parametrize("size", [300, 20_000])
+def test_a_seed_draws_the_same_alone_and_in_any_batch(size):
+    generator = torch.Generator().manual_seed(0)
+    # rounded, so that many scores are equal, as bfloat16's are
+    logits = (3 * torch.randn(6, size, generator=generator)).to(torch.bfloat16)
+    fields = [
+        {"top_k": 50},
+        {"top_k": 3, "temperature": 0.5},
+        {},
+        {"top_p": 0.8},
+        {"do_sample": False},
+        {"top_k": 270, "min_p": 0.01},
+    ]
+    for _ in range(5):
+        alone = [
+            choose(sampler(seed, **each), row)
+            for seed, (each, row) in enumerate(zip(fields, logits, strict=True))
+        ]
+        for places in ([5, 4, 3, 2, 1, 0], [2, 0], [1, 3, 5]):
+            made = [sampler(place, **fields[place]) for place in places]
+            found = find_candidates(logits[places], [each.num_candidates for each in made])
+            drawn = [
+                each.choose(logits[place], candidates, [])
+                for each, place, candidates in zip(made, places, found, strict=True)
+            ]
+            assert drawn == [alone[place] for place in places]
+        logits = logits.roll(17, dims=1)
