@@ -4,7 +4,7 @@ from collections import Counter
 from itertools import islice
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from internvl.errors import CheckpointError
@@ -19,6 +19,7 @@ def share(name, rows, weight=None, epoch=None, **more):
 SHARES = [share("a", 7), share("b", 20, blocks=(5, 12, 3)), share("c", 4, weight=9.0, endless=True)]
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.integers(1, 3000), st.text(max_size=3))
 def test_a_shuffle_is_a_permutation(n, key):
     shuffle = Shuffle(n, key)
@@ -34,6 +35,7 @@ def test_shuffles_of_other_keys_differ_and_leave_the_order():
     assert neighbours < 20
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.integers(0, 80))
 def test_a_resumed_order_is_the_uninterrupted_one(stop):
     whole = list(islice(Mixture(SHARES, seed=3), 120))
