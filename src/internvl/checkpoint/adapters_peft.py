@@ -28,13 +28,13 @@ from internvl.checkpoint.adapters_config import (
 )
 from internvl.checkpoint.adapters_names import Slot, find_naming, slots
 from internvl.checkpoint.hub import resolve
-from internvl.checkpoint.key_maps import links
+from internvl.checkpoint.key_maps import Link, links
 from internvl.checkpoint.output import complete_directory, write_json
 from internvl.checkpoint.shards import PICKLE_SUFFIXES, Shards
 from internvl.errors import CheckpointError, ConfigError
 from internvl.models.internvl import InternVLModel
 from internvl.nn.lora import has_lora, lora_layers, merge_lora, parts_of, set_layer
-from internvl.nn.lora_linear import LoraLinear, LoraPart
+from internvl.nn.lora_linear import LoraLinear, LoraPart, plain_linear
 
 WEIGHTS_NAME = "adapter_model.safetensors"
 PREFIX = "base_model.model."
@@ -50,8 +50,25 @@ class Adapter:
 
     config: AdapterConfig
     layers: dict[str, dict[str, LoraPart]] = field(default_factory=dict)
-    whole: dict[str, Tensor] = field(default_factory=dict)
-    """Our parameters that it brings whole (PEFT's `modules_to_save`)."""
+    whole: dict[str, list[tuple[Link, Tensor]]] = field(default_factory=dict)
+    """Our parameters that it brings whole, or whose stored parts (PEFT's `modules_to_save`)."""
+
+    @torch.no_grad()
+    def with_whole(self, name: str, parameter: Tensor) -> Tensor:
+        """A parameter of ours with what the adapter brings of it; the same tensor where that is nothing."""
+        if name not in self.whole:
+            return parameter
+        result = parameter.detach().clone()
+        for link, stored in self.whole[name]:
+            link.view(result).copy_(link.stored_view(stored))
+        return result
+
+    def merged(self, name: str, parameter: Tensor) -> Tensor:
+        """A parameter of ours with the adapter added; the same tensor where it adds nothing."""
+        layer, _, leaf = name.rpartition(".")
+        if leaf != "weight" or layer not in self.layers:
+            return self.with_whole(name, parameter)
+        return LoraLinear(plain_linear(parameter, None), self.layers[layer]).merged().weight.detach()
 
 
 def load_adapter(
@@ -80,12 +97,12 @@ def load_adapter(
     model.requires_grad_(False)
     for name, parts in adapter.layers.items():
         layer = LoraLinear(model.get_submodule(name), dict(parts), dropout=adapter.config.dropout)
-        layer.parts.requires_grad_(trainable)
+        layer.parts.requires_grad_(trainable).to(model.device)
         set_layer(model, name, layer)
-    for name, value in adapter.whole.items():
+    for name in adapter.whole:
         parent, _, leaf = name.rpartition(".")
-        old = model.get_parameter(name)
-        setattr(model.get_submodule(parent), leaf, nn.Parameter(value.to(old), requires_grad=trainable))
+        value = adapter.with_whole(name, model.get_parameter(name))
+        setattr(model.get_submodule(parent), leaf, nn.Parameter(value, requires_grad=trainable))
     if merge:
         merge_lora(model)
 
@@ -93,7 +110,7 @@ def load_adapter(
 def read_adapter(
     model: InternVLModel, directory_or_id: str | Path, *, revision: str | None = None
 ) -> Adapter:
-    """Read an adapter for a model, which stays as it is; see `load_adapter`."""
+    """Read an adapter for a model, which stays as it is (and may be on the meta device); see `load_adapter`."""
     directory = adapter_directory(directory_or_id, revision)
     adapter = Adapter(read_adapter_config(directory))
     file = directory / WEIGHTS_NAME
@@ -106,7 +123,7 @@ def read_adapter(
         naming, known = find_naming(model, halves or [], str(file))
         for module, names in halves.items():
             slot = known[module]
-            part = _part(module, slot, names, shards, adapter.config, str(file)).to(model.device)
+            part = _part(module, slot, names, shards, adapter.config, str(file))
             # modules of one layer differ in their outputs, so each has a name of its own
             adapter.layers.setdefault(slot.layer, {})[_part_name(model, slot)] = part
         _read_whole(adapter, model, rest, shards, str(file))
@@ -245,11 +262,8 @@ def _read_whole(
     """Read the parameters that are stored whole. Raises CheckpointError for those that this model has not."""
     if not names:
         return
-    parameters = dict(model.named_parameters())
-    table = {
-        link.stored: link
-        for link in links({n: p.shape for n, p in parameters.items()}, model.config.text, "hf")
-    }
+    shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
+    table = {link.stored: link for link in links(shapes, model.config.text, "hf")}
     for name in names:
         plain = name.removeprefix(PREFIX)
         link = table.get(plain)
@@ -263,9 +277,7 @@ def _read_whole(
             raise CheckpointError(
                 f"{where}: {name} is {list(stored.shape)}; this model has {list(link.shape)}"
             )
-        if link.ours not in adapter.whole:
-            adapter.whole[link.ours] = parameters[link.ours].detach().clone()
-        link.view(adapter.whole[link.ours]).copy_(link.stored_view(stored))
+        adapter.whole.setdefault(link.ours, []).append((link, stored.clone()))
 
 
 # -- writing

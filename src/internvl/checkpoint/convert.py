@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from internvl.checkpoint.adapters import StoredNames, unwrap_names
+from internvl.checkpoint.adapters_peft import read_adapter
 from internvl.checkpoint.hf_config import read_model_config
 from internvl.checkpoint.hub import resolve
 from internvl.checkpoint.key_maps import Link, detect_key_style, links
@@ -64,6 +65,7 @@ def convert(
     layout: Layout,
     max_shard_bytes: int = MAX_SHARD_BYTES,
     revision: str | None = None,
+    adapter: str | Path | None = None,
     overwrite: bool = False,
     on_bytes: Callable[[int, int], None] | None = None,
 ) -> Conversion:
@@ -75,6 +77,7 @@ def convert(
         layout: "github" (upstream's names) or "hf" (transformers').
         max_shard_bytes: a weight file is closed before it exceeds this.
         revision: of a hub id.
+        adapter: a directory or hub id with a LoRA in PEFT's files, which is merged into the weights.
         overwrite: replace a directory that is there already.
         on_bytes: told (bytes done, bytes in all) while tensors are written.
 
@@ -94,6 +97,7 @@ def convert(
         config = with_stored_head(config, names)
         with torch.device("meta"):
             model = InternVLModel(config, image_token_id=files.ids.image)
+        added = None if adapter is None else read_adapter(model, adapter)
         shapes = parameter_shapes(model)
         style, fused = detect_key_style(names.stored), _has_fused_experts(names)
         parameters = _Parameters(
@@ -107,6 +111,8 @@ def convert(
         def get(ours: str) -> Tensor:
             nonlocal done
             parameter = parameters.read(ours)
+            if added is not None:
+                parameter = added.merged(ours, parameter)
             done += parameter.numel() * parameter.element_size()
             if on_bytes is not None:
                 on_bytes(done, total)
@@ -119,6 +125,8 @@ def convert(
             written = read_model_config(partial)
             _require_same(config, written, layout)
     notes = _notes(config, layout, names)
+    if added is not None:
+        notes.insert(0, f"the adapter {adapter} was merged into {len(added.layers)} weights")
     return Conversion(
         directory=directory,
         layout=layout,

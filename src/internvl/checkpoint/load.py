@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from internvl.checkpoint.adapters import StoredNames, merge_delta, unwrap_names
+from internvl.checkpoint.adapters_peft import load_adapter
 from internvl.checkpoint.hf_config import read_image_token_id, read_model_config, read_vision_config
 from internvl.checkpoint.hub import resolve
 from internvl.checkpoint.key_maps import Link, detect_key_style, links, vision_links
@@ -50,13 +51,15 @@ def load_model(
     device: str | torch.device = "cpu",
     revision: str | None = None,
     attention: AttentionKind = "sdpa",
+    adapter: str | Path | None = None,
 ) -> InternVLModel:
     """Load a chat model for inference: eval mode, no gradients (`model.requires_grad_()` for training).
 
     `path_or_id`: a directory in any layout, a hub id, or "nano". `dtype` "auto" keeps the files' dtype, "fast" does
     so where the device has kernels for it and takes float32 where it has none (CPUs without AVX-512: bfloat16 is 8 x
-    slower there) and memory holds it. `attention` "flash" uses the flash-attn package. Raises CheckpointError when
-    the files do not make up the model.
+    slower there) and memory holds it. `attention` "flash" uses the flash-attn package. `adapter`: a directory or hub
+    id with a LoRA in PEFT's files, which is merged into the weights. Raises CheckpointError when the files do not make
+    up the model.
     """
     directory = resolve_directory(path_or_id, revision)
     config = read_model_config(directory)
@@ -74,6 +77,8 @@ def load_model(
         fill(model, wanted, shards, names, dtype=dtype, device=torch.device(device), where=str(directory))
     model.decoder.tie_weights()
     set_attention(model, attention)
+    if adapter is not None:
+        load_adapter(model.eval(), adapter, merge=True)
     return model.requires_grad_(False).eval()
 
 

@@ -42,13 +42,17 @@ def command(
         str, typer.Option(help="Weight files are cut before they exceed this.", metavar="SIZE")
     ] = "5GB",
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")] = None,
+    adapter: Annotated[
+        str | None, typer.Option(help="A LoRA in PEFT's files, to merge: a directory or a hub id.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a checkpoint at DST.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Rewrite a checkpoint in the other layout: GitHub or transformers.
 
     Weights, configuration, tokenizer and chat template; every tensor keeps its bytes, and the way back gives
-    the original. LoRA weights are merged. Converting to the layout that it has already reshards a checkpoint.
+    the original. LoRA weights in it are merged, and those of `--adapter`. Converting to the layout that it has already
+    reshards a checkpoint.
     """
     max_bytes = parse_size(max_shard_size)
     from internvl.checkpoint.convert import convert
@@ -60,6 +64,7 @@ def command(
             layout=layout,
             max_shard_bytes=max_bytes,
             revision=revision,
+            adapter=adapter,
             overwrite=overwrite,
             on_bytes=on_bytes,
         )

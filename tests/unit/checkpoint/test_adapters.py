@@ -10,8 +10,11 @@ from safetensors.torch import load_file, save_file
 from fakes import IMAGE_TOKEN_ID, tiny_model
 from internvl.checkpoint.adapters_config import CONFIG_NAME, AdapterConfig, shortest_targets
 from internvl.checkpoint.adapters_peft import PREFIX, WEIGHTS_NAME, load_adapter, save_adapter
+from internvl.checkpoint.convert import convert
+from internvl.checkpoint.load import load_model
 from internvl.errors import CheckpointError, ConfigError
 from internvl.nn.lora import LoraConfig, add_lora, has_lora, lora_parameters, merge_lora
+from tiny_checkpoint import write_checkpoint
 
 FAMILIES = ("qwen2", "internlm2", "phi3", "gpt_oss", "qwen3_moe")
 EVERYWHERE = {"decoder": "all-linear", "vision": "all-linear", "projector": "all-linear"}
@@ -124,6 +127,27 @@ def test_an_adapter_is_overwritten_only_when_asked_and_nothing_else_ever(tmp_pat
     (other / "thesis.txt").write_text("years of work")
     with pytest.raises(CheckpointError, match="something else"):
         save_adapter(adapted(), other, overwrite=True)
+
+
+def test_a_checkpoint_is_loaded_and_converted_with_an_adapter_merged(tmp_path):
+    base = write_checkpoint(tmp_path / "base")
+    add_lora(base, LoraConfig(r=4, **EVERYWHERE | {"projector": ()}))
+    base.projector.requires_grad_()
+    disturb([*lora_parameters(base), *base.projector.parameters()])
+    directory = save_adapter(base, tmp_path / "adapter")
+    expected = base.eval()(*prompt(base))
+    model = load_model(tmp_path / "base", adapter=directory)
+    assert not has_lora(model)
+    torch.testing.assert_close(model(*prompt(base)), expected, rtol=1e-4, atol=1e-4)
+    done = convert(tmp_path / "base", tmp_path / "merged", layout="hf", adapter=directory)
+    assert "merged" in done.notes[0]
+    merged = load_model(tmp_path / "merged")
+    torch.testing.assert_close(merged(*prompt(base)), expected, rtol=1e-4, atol=1e-4)
+
+
+def prompt(model):
+    input_ids, pixel_values = asked()
+    return input_ids.where(input_ids != IMAGE_TOKEN_ID, torch.tensor(model.image_token_id)), pixel_values
 
 
 # -- names
