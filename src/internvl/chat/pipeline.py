@@ -27,7 +27,7 @@ from internvl.engine.config import EngineConfig
 from internvl.engine.engine import Engine, collect_answers
 from internvl.errors import ConfigError, RequestError
 from internvl.media.limits import DEFAULT_LIMITS, DEFAULT_POLICY, AddressPolicy, MediaLimits
-from internvl.models.pack import pack_linears
+from internvl.models.pack import Packing
 from internvl.preprocess.messages import nearest
 from internvl.types import GenerationConfig, Message, ModelInputs, Response
 
@@ -105,8 +105,8 @@ def pipeline(
         device=_device(config.device),
         revision=config.revision,
         attention=config.attention,  # type: ignore[arg-type]  # load_model checks it
+        packing=Packing(quantize=config.quantize),
     )
-    pack_linears(model, config.quantize)
     return Pipeline(Engine(model, processor, config), system=chat.meta_instruction)
 
 

@@ -28,6 +28,7 @@ from internvl.config.model import ModelConfig
 from internvl.errors import CheckpointError, ConfigError
 from internvl.models.decoder import set_attention
 from internvl.models.internvl import InternVLModel
+from internvl.models.pack import Packing, pack_linears, replace
 from internvl.models.vit import InternViT
 from internvl.nn.attention import AttentionKind
 from internvl.nn.device import free_bytes, has_fast_kernels
@@ -52,20 +53,25 @@ def load_model(
     revision: str | None = None,
     attention: AttentionKind = "sdpa",
     adapter: str | Path | None = None,
+    packing: Packing | None = None,
 ) -> InternVLModel:
     """Load a chat model for inference: eval mode, no gradients (`model.requires_grad_()` for training).
 
     `path_or_id`: a directory in any layout, a hub id, or "nano". `dtype` "auto" keeps the files' dtype, "fast" does
     so where the device has kernels for it and takes float32 where it has none (CPUs without AVX-512: bfloat16 is 8 x
     slower there) and memory holds it. `attention` "flash" uses the flash-attn package. `adapter`: a directory or hub
-    id with a LoRA in PEFT's files, which is merged into the weights. Raises CheckpointError when the files do not make
-    up the model.
+    id with a LoRA in PEFT's files, which is merged into the weights. `packing`: lay out (and quantise) the layers for
+    inference on a CPU as they are read; such a model cannot be trained or saved. Raises CheckpointError when the files
+    do not make up the model, ConfigError when it cannot be had this way.
     """
     directory = resolve_directory(path_or_id, revision)
     config = read_model_config(directory)
     image_token_id = read_image_token_id(directory)
     if attention not in ("sdpa", "flash"):
         raise ConfigError(f"attention={attention!r} is unknown; expected 'sdpa' or 'flash'")
+    target = torch.device(device)
+    if packing is not None:
+        packing.refuse(config, target)
     with open_shards(directory) as shards:
         names = unwrap_names(shards)
         config = with_stored_head(config, names)
@@ -74,11 +80,15 @@ def load_model(
         fused_experts = any(name.endswith(".mlp.experts.gate_up_proj") for name in names)
         style = detect_key_style(names)
         wanted = links(parameter_shapes(model), config.text, style, fused_experts=fused_experts)
-        fill(model, wanted, shards, names, dtype=dtype, device=torch.device(device), where=str(directory))
+        # an adapter is merged into plain weights
+        as_read = packing if target.type == "cpu" and adapter is None else None
+        fill(model, wanted, shards, names, dtype=dtype, device=target, where=str(directory), packing=as_read)
     model.decoder.tie_weights()
     set_attention(model, attention)
     if adapter is not None:
         load_adapter(model.eval(), adapter, merge=True)
+    if packing is not None:
+        pack_linears(model, packing.quantize)  # what is shared between layers, and what waited for an adapter
     return model.requires_grad_(False).eval()
 
 
@@ -142,23 +152,41 @@ def fill(
     dtype: DTypeName | torch.dtype,
     device: torch.device,
     where: str,
+    packing: Packing | None = None,
 ) -> None:
-    """Give every parameter of a meta-device `model` its memory and its numbers."""
+    """Give every parameter of a meta-device `model` its memory and its numbers; pack layers once they are full."""
     check(wanted, shards, names, where)
     target = resolve_dtype(dtype, wanted, shards, names, device)
     by_parameter: dict[str, list[Link]] = {}
     for link in wanted:
         by_parameter.setdefault(link.ours, []).append(link)
     for ours, parts in by_parameter.items():
-        parent, _, leaf = ours.rpartition(".")
-        module = model.get_submodule(parent)
+        name, _, leaf = ours.rpartition(".")
+        module = model.get_submodule(name)
         shape = getattr(module, leaf).shape
-        parameter = _as_it_lies(parts, shape, target, shards, names) if device.type == "cpu" else None
+        as_stored = packing is not None and packing.reads_as_stored(name, module)
+        held = _stored_dtype(parts, shards, names, target) if as_stored else target
+        parameter = _as_it_lies(parts, shape, held, shards, names) if device.type == "cpu" else None
         if parameter is None:
-            parameter = torch.empty(shape, dtype=target, device=device)
+            parameter = torch.empty(shape, dtype=held, device=device)
             for link in parts:
                 copy_part(link, parameter, shards, names)
         setattr(module, leaf, nn.Parameter(parameter, requires_grad=False))
+        full = isinstance(module, nn.Linear) and not any(tensor.is_meta for tensor in module.parameters())
+        if packing is not None and full:
+            replace(model, name, packing.packed(name, module, target))
+            for stored in {link.stored for link in parts} & names.stored.keys():
+                shards.release(names.stored[stored])
+
+
+def _stored_dtype(
+    parts: Sequence[Link], shards: Shards, names: StoredNames, target: torch.dtype
+) -> torch.dtype:
+    """The dtype in which a parameter's numbers lie in the files; `target` where they are computed first."""
+    if any(link.stored in names.packed or link.stored in names.pairs for link in parts):
+        return target
+    found = {shards.infos[names.stored[link.stored]].dtype for link in parts}
+    return found.pop() if len(found) == 1 else target
 
 
 def check(wanted: Sequence[Link], shards: Shards, names: StoredNames, where: str) -> None:

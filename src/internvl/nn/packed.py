@@ -22,6 +22,10 @@ def can_pack(dtype: torch.dtype) -> bool:
     return known and has_fast_kernels(dtype, cpu)
 
 
+ROWS_AT_ONCE = 2**13
+"""Rows of a weight that are worked on together: a vocabulary's in full would be held several times over."""
+
+
 class Packed(nn.Module):
     """A layer whose weights nobody trains or saves any more: they are no parameters."""
 
@@ -31,22 +35,23 @@ class Packed(nn.Module):
 
 
 class PackedEmbedding(Packed):
-    """The rows of an embedding table as they came in a bfloat16 file, half the size of the float32 they are read as."""
+    """The rows of an embedding table in half precision, as the file has them; float32 only those that are asked for."""
 
-    def __init__(self, embedding: nn.Embedding) -> None:
+    def __init__(self, embedding: nn.Embedding, dtype: torch.dtype) -> None:
         super().__init__()
-        self.dtype = embedding.weight.dtype
-        self.weight = embedding.weight.detach().bfloat16()  # (V, D)
+        self.dtype = dtype
+        weight = embedding.weight.detach()
+        self.weight = weight.bfloat16() if weight.dtype == torch.float32 else weight  # (V, D)
         self.weight_bytes = self.weight.nbytes
 
     @staticmethod
-    def fits(embedding: nn.Embedding) -> bool:
-        """Whether nothing is lost."""
+    def fits(embedding: nn.Embedding, dtype: torch.dtype) -> bool:
+        """Whether memory is saved, and nothing is lost."""
         weight = embedding.weight.detach()
-        pieces = weight.split(2**14)  # no second table at once
-        return weight.dtype == torch.float32 and all(
-            torch.equal(piece.bfloat16().float(), piece) for piece in pieces
-        )
+        if weight.dtype != torch.float32:
+            return weight.dtype != dtype
+        pieces = weight.split(ROWS_AT_ONCE)  # no second table at once
+        return all(torch.equal(piece.bfloat16().float(), piece) for piece in pieces)
 
     def forward(self, ids: Tensor) -> Tensor:
         """(...) -> (..., D)."""
@@ -56,11 +61,13 @@ class PackedEmbedding(Packed):
 class PackedLinear(Packed):
     """The same numbers, in oneDNN's blocked layout: no reordering in every call (SPEED: 95 -> 55 ms a token)."""
 
-    def __init__(self, linear: nn.Linear) -> None:
+    def __init__(self, linear: nn.Linear, dtype: torch.dtype | None = None) -> None:
         super().__init__()
-        self.weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach().contiguous(), 1)
-        self.weight_bytes = linear.weight.nbytes
-        self.bias = None if linear.bias is None else linear.bias.detach()
+        weight = linear.weight.detach()
+        weight = weight.to(dtype or weight.dtype).contiguous()
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight, 1)
+        self.weight_bytes = weight.nbytes
+        self.bias = None if linear.bias is None else linear.bias.detach().to(weight.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., K) -> (..., N)."""
@@ -84,9 +91,13 @@ class Int8Linear(Packed):
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
-        weight = linear.weight.detach().float()  # (N, K)
-        scale = (weight.abs().amax(dim=1) / 127).clamp(min=1e-12)
-        rounded = (weight / scale[:, None]).round_().to(torch.int8)
+        weight = linear.weight.detach()  # (N, K)
+        scale, rounded = torch.empty(len(weight)), torch.empty(weight.shape, dtype=torch.int8)
+        for rows, row_scale, values in zip(
+            weight.split(ROWS_AT_ONCE), scale.split(ROWS_AT_ONCE), rounded.split(ROWS_AT_ONCE), strict=True
+        ):
+            row_scale.copy_((rows.float().abs().amax(dim=1) / 127).clamp(min=1e-12))
+            values.copy_((rows.float() / row_scale[:, None]).round_())
         self.weight = torch.ops.onednn.qlinear_prepack(rounded, None)
         self.scale = scale
         self.weight_bytes = rounded.nbytes + scale.nbytes
@@ -142,13 +153,11 @@ class Int4Linear(Packed):
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
-        weight = linear.weight.detach().float()  # (N, K)
+        weight = linear.weight.detach()  # (N, K)
         self.out_features = len(weight)
-        # vocabularies are seldom whole blocks
-        weight = F.pad(weight, (0, 0, 0, -len(weight) % nibble_rows().numel()))
-        values, scale, zero = round_to_int4(weight)
-        self.weight = torch.ops.aten._convert_weight_to_int4pack_for_cpu(values.to(torch.int32), 1)
-        self.scale_zero = torch.cat((scale, zero), dim=2).transpose(0, 1).contiguous()  # (K / GROUP, N, 2)
+        parts = [_to_int4(rows) for rows in weight.split(ROWS_AT_ONCE)]
+        self.weight = torch.cat([values for values, _ in parts])
+        self.scale_zero = torch.cat([scale_zero for _, scale_zero in parts], dim=1)  # (K / GROUP, N, 2)
         self.weight_bytes = self.weight.nbytes + self.scale_zero.nbytes
         self.bias = None if linear.bias is None else linear.bias.detach()
 
@@ -200,6 +209,22 @@ class Int4Linear(Packed):
         ):
             part.mul_(factor).add_(offset)
         return weight.view(N, -1)
+
+
+def _to_int4(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows (n, K) of a weight -> the kernel's nibbles, and its scales and zero points (K / GROUP, n, 2).
+
+    Rows are added to fill the last block: vocabularies are seldom whole blocks.
+    """
+    rows = F.pad(rows.float(), (0, 0, 0, -len(rows) % nibble_rows().numel()))
+    groups = rows.unflatten(1, (-1, GROUP))  # (n, K / GROUP, GROUP)
+    low, high = groups.amin(dim=2, keepdim=True), groups.amax(dim=2, keepdim=True)
+    # rounded to what is stored, so that the values are chosen for the scale that will be used
+    scale = ((high - low) / 15).clamp(min=1e-8).bfloat16()
+    zero = (low + 8 * scale.float()).bfloat16()
+    values = ((groups - zero.float()) / scale.float()).round_().add_(8).clamp_(0, 15)
+    packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(values.flatten(1).to(torch.int32), 1)
+    return packed, torch.cat((scale, zero), dim=2).transpose(0, 1).contiguous()
 
 
 @lru_cache(maxsize=1)

@@ -96,9 +96,9 @@ def test_silence_stays_silence():
 
 def test_an_embedding_table_that_came_in_half_precision_is_kept_in_half_the_memory():
     table = nn.Embedding(10, 4).requires_grad_(False)
-    assert not PackedEmbedding.fits(table)
+    assert not PackedEmbedding.fits(table, torch.float32)
     table.weight.copy_(table.weight.bfloat16().float())
-    assert PackedEmbedding.fits(table)
-    packed, ids = PackedEmbedding(table), torch.tensor([[3, 1], [9, 3]])
+    assert PackedEmbedding.fits(table, torch.float32)
+    packed, ids = PackedEmbedding(table, torch.float32), torch.tensor([[3, 1], [9, 3]])
     assert torch.equal(packed(ids), table(ids))
     assert packed.weight_bytes == table.weight.nbytes // 2
