@@ -90,6 +90,9 @@ class FrameTiles:
     def __init__(self) -> None:
         self._kept: WeakKeyDictionary[Video, tuple[Hashable, list[Tiles]]] = WeakKeyDictionary()
 
+    def __reduce__(self) -> tuple[type[FrameTiles], tuple[()]]:
+        return FrameTiles, ()  # another process (of a data loader) cuts its own
+
     def of(self, frame: Frame, how: Hashable, cut: Callable[[Image.Image], Tiles]) -> Tiles:
         """Return a frame's tiles, (n, S, S, 3).
 

@@ -18,10 +18,10 @@ from internvl.errors import ConfigError, DataError
 from internvl.preprocess.processor import Processor
 from internvl.preprocess.tile_policy import TilePolicy
 from internvl.train.batch import TrainSample
-from internvl.train.loading import BadRow, draw_samples
+from internvl.train.loading import draw_samples
 from internvl.train.meta import SourceSpec, read_sources
 from internvl.train.mixing import Draw, Mixture, Share
-from internvl.train.samples import SampleMaker
+from internvl.train.samples import BadRow, SampleMaker
 from internvl.train.sources import Source, open_source
 
 Averaging = Literal["token", "sample", "square"]

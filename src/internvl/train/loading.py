@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import fields
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from internvl.train.batch import TrainSample
 from internvl.train.mixing import Draw
 from internvl.train.samples import BadRow, SampleMaker
-
-__all__ = ["BadRow", "draw_samples"]
 
 #: Samples that each process makes ahead.
 _AHEAD = 4
@@ -34,16 +34,36 @@ def draw_samples(
         # forked processes may hang: the caller has threads (torch, progress bar), maybe CUDA
         multiprocessing_context="spawn",
         worker_init_fn=_start,
+        generator=torch.Generator(),  # or starting workers would use up chance of the model's
     )
-    return iter(loader)
+    return ((draw, _received(sent)) for draw, sent in loader)
 
 
 class _Made(Dataset[Any]):
     def __init__(self, maker: SampleMaker) -> None:
         self.maker = maker
 
-    def __getitem__(self, draw: Draw) -> tuple[Draw, TrainSample | BadRow]:
-        return draw, self.maker(draw)
+    def __getitem__(self, draw: Draw) -> tuple[Draw, Any]:
+        made = self.maker(draw)
+        return draw, made if isinstance(made, BadRow) else _sent(made)
+
+
+def _sent(sample: TrainSample) -> dict[str, Any]:
+    """Arrays instead of tensors: each tensor would keep a file open until its row is used."""
+    values = {field.name: getattr(sample, field.name) for field in fields(sample)}
+    return {name: value.numpy() if isinstance(value, Tensor) else value for name, value in values.items()}
+
+
+def _received(sent: dict[str, Any] | BadRow) -> TrainSample | BadRow:
+    if isinstance(sent, BadRow):
+        return sent
+    tensors = ("input_ids", "labels", "pixel_values")
+    return TrainSample(
+        **{
+            name: torch.from_numpy(value) if name in tensors and value is not None else value
+            for name, value in sent.items()
+        }
+    )
 
 
 def _as_it_is(item: Any) -> Any:

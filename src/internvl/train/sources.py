@@ -10,6 +10,7 @@ import json
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,15 +135,13 @@ class GeneratedSource(Source):
 
 def resolver(root: str, file: Path) -> Resolve:
     """Return what finds the media of a row file: absolute paths and URLs as they are, others below `root`."""
+    return partial(_find, root or str(file.parent))
 
-    def find(name: str) -> str:
-        if "://" in name or name.startswith(("data:", "/")):
-            return name
-        if "://" in root:
-            return f"{root.rstrip('/')}/{name}"
-        return str((Path(root) if root else file.parent) / name)
 
-    return find
+def _find(root: str, name: str) -> str:
+    if "://" in name or name.startswith(("data:", "/")):
+        return name
+    return f"{root.rstrip('/')}/{name}" if "://" in root else str(Path(root) / name)
 
 
 def _json(line: bytes, where: str) -> Any:
