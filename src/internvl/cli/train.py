@@ -63,6 +63,7 @@ def _train(config: TrainConfig, *, as_json: bool) -> None:
     with ranks(config.run.device) as where:
         prepared = prepare(config, where)
         trainer = prepared.trainer
+        config = trainer.config
         say = _say if where.is_first else _silent
         if prepared.resumed:
             say(f"going on at step {trainer.step} of {config.run.steps} in {output}")
@@ -120,9 +121,11 @@ def _dry_run(config: TrainConfig, shown: int, *, as_json: bool) -> None:
     from internvl.checkpoint.load import load_processor
     from internvl.train.parallel import Ranks
     from internvl.train.predict import facts, predict
-    from internvl.train.setup import make_model, make_source
+    from internvl.train.setup import make_model, make_source, with_steps
 
+    num_ranks = int(os.environ.get("WORLD_SIZE", "1"))
     processor = load_processor(config.model.path)
+    config = with_steps(config, processor, num_ranks)
     source = make_source(config, processor, Ranks())
     batches: list[Any] = []
     while len(batches) < 16:
@@ -130,7 +133,6 @@ def _dry_run(config: TrainConfig, shown: int, *, as_json: bool) -> None:
             batches.append(next(source))
         except StopIteration:
             break
-    num_ranks = int(os.environ.get("WORLD_SIZE", "1"))
     prediction = predict(config, make_model(config, device="meta"), batches, num_ranks=num_ranks)
     if as_json:
         print_json(facts(prediction))

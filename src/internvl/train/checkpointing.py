@@ -144,8 +144,7 @@ def load_trained(model: nn.Module, weights: Mapping[str, torch.Tensor], where: s
             raise CheckpointError(
                 f"{where}: {name} is {tuple(weights[name].shape)}, the model's {tuple(parameter.shape)}"
             )
-        if parameter.data_ptr() != weights[name].data_ptr():
-            parameter.copy_(weights[name])
+        parameter.copy_(weights[name])  # onto itself where a distributed checkpoint was read in place
 
 
 def _save_distributed(state: Mapping[str, Any], path: Path) -> None:

@@ -146,6 +146,8 @@ class RunSection:
 
     steps: int = 1000
     """Updates in all."""
+    epochs: float = 0.0
+    """Instead of `steps`: this often through the rows, where these are not packed; 0: `steps` counts."""
     global_batch_size: int = 0
     """Rows (or packed rows) of an update, over all ranks; 0: `micro_batch_size` x `grad_accum_steps` x ranks."""
     micro_batch_size: int = 1
@@ -188,6 +190,8 @@ class RunSection:
         _at_least(
             0, run__global_batch_size=self.global_batch_size, run__keep_checkpoints=self.keep_checkpoints
         )
+        if self.epochs < 0:
+            raise ConfigError(f"run.epochs is {self.epochs}; expected a positive number, or 0 for run.steps")
         if self.global_batch_size and self.grad_accum_steps > 1:
             raise ConfigError(
                 "run.global_batch_size and run.grad_accum_steps both say how large an update is; set one of them"
@@ -254,6 +258,22 @@ class TrainConfig:
                 f"run.micro_batch_size is {self.run.micro_batch_size}, but packed rows come one by one; raise "
                 "data.max_tokens instead, or set data.packing = false"
             )
+
+    def with_steps(self, num_rows: int | None, num_ranks: int) -> TrainConfig:
+        """Return the config with `run.steps` worked out from `run.epochs` over `num_rows` rows.
+
+        Raises:
+            ConfigError: How many rows an update takes is not known before: they are packed.
+        """
+        if not self.run.epochs:
+            return self
+        if (self.data.packing and not self.objective.is_preference) or num_rows is None:
+            raise ConfigError(
+                "run.epochs needs rows that are not packed, of which an update takes a fixed number; set run.steps"
+            )
+        rows_per_step = self.run.micro_batch_size * self.run.accumulation(num_ranks) * num_ranks
+        steps = max(1, round(num_rows * self.run.epochs / rows_per_step))
+        return replace(self, run=replace(self.run, steps=steps, epochs=0.0))
 
     def validation_data(self) -> DataConfig:
         """How validation rows are read: once, in their order, nothing left to chance."""

@@ -100,4 +100,5 @@ def sum_over_ranks(values: Mapping[str, Tensor], where: Ranks) -> dict[str, floa
 
 def whole(tensor: Tensor) -> Tensor:
     """The full tensor of a share (all ranks must ask together); any other as it is."""
-    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+    gather = getattr(tensor, "full_tensor", None)
+    return tensor if gather is None else gather()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,14 +66,15 @@ def prepare(config: TrainConfig, where: Ranks, watchers: Watchers | None = None)
         torch.set_num_threads(config.run.threads)
     check_output(output, config)
     processor = load_processor(config.model.path)
-    objective_model = make_model(config)
-    losses = TokenLoss(objective_model.to(where.device))
+    config = with_steps(config, processor, where.size)
+    model = make_model(config)
+    losses = TokenLoss(model.to(where.device))
     objective = make_objective(config, where)
     shard(losses, where, config.run.precision)
     if config.run.compile:
-        for layer in (*objective_model.vision.layers, *objective_model.decoder.layers):
+        for layer in (*model.vision.layers, *model.decoder.layers):
             layer.compile()
-    optimizer = make_optimizer(objective_model, config.optimizer)
+    optimizer = make_optimizer(model, config.optimizer)
     decay = config.optimizer.ema_decay
     dtype = torch.float32 if config.run.precision == "float32" else torch.bfloat16
     trainer = Trainer(
@@ -90,9 +91,9 @@ def prepare(config: TrainConfig, where: Ranks, watchers: Watchers | None = None)
             where=where,
         ),
         where=where,
-        average=WeightAverage(objective_model.named_parameters(), decay) if decay else None,
+        average=WeightAverage(model.named_parameters(), decay) if decay else None,
         watchers=watchers or Watchers(),
-        work=work_of(objective_model) if where.size == 1 else None,
+        work=work_of(model) if where.size == 1 else None,
         peak=peak_flops(where.device, dtype) if where.size == 1 else 0.0,
     )
     resumed = trainer.resume()
@@ -103,6 +104,18 @@ def prepare(config: TrainConfig, where: Ranks, watchers: Watchers | None = None)
     if config.validation.given and trainer.watchers.validation is None:
         trainer.watchers.validation = lambda: validation_batches(config, processor, where)
     return Prepared(trainer, processor, resumed)
+
+
+def with_steps(config: TrainConfig, processor: Processor, num_ranks: int) -> TrainConfig:
+    """The config with `run.steps` in place of `run.epochs`."""
+    if not config.run.epochs:
+        return config
+    num_rows: int | None
+    if config.objective.is_preference:
+        num_rows = len(make_pair_batches(config, processor).rows)
+    else:
+        num_rows = make_dataset(replace(config.data, num_epochs=1), processor).num_rows
+    return config.with_steps(num_rows, num_ranks)
 
 
 def make_model(config: TrainConfig, *, device: str | None = None) -> InternVLModel:

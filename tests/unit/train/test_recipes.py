@@ -1,7 +1,10 @@
+from pathlib import Path
+
 import pytest
 
 from internvl.errors import ConfigError
 from internvl.train.config import RunSection, TrainConfig
+from internvl.train.dataset import DataConfig
 from internvl.train.recipes import build, read_recipe, to_tree
 
 
@@ -88,3 +91,29 @@ def test_accumulation_follows_from_the_global_batch():
     assert RunSection(grad_accum_steps=3).accumulation(num_ranks=2) == 3
     with pytest.raises(ConfigError, match="not a multiple"):
         RunSection(global_batch_size=10, micro_batch_size=4).accumulation(num_ranks=1)
+
+
+PUBLISHED = sorted((Path(__file__).parents[3] / "recipes").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
+def test_published_recipes_are_read(path):
+    config = read_recipe(path)
+    assert config.notes
+    assert config.data.meta
+    assert config.run.accumulation(num_ranks=2) >= 1
+
+
+def test_the_published_recipes_cover_the_family():
+    names = {path.stem for path in PUBLISHED}
+    for release in ("internvl1_5", "internvl2", "internvl2_5", "internvl3", "internvl3_5"):
+        assert any(name.startswith(f"{release}-") for name in names), release
+
+
+def test_epochs_become_steps_over_rows_that_are_not_packed():
+    config = TrainConfig(
+        data=DataConfig(packing=False), run=RunSection(epochs=2, global_batch_size=8, micro_batch_size=2)
+    )
+    assert config.with_steps(100, num_ranks=2).run.steps == 25
+    with pytest.raises(ConfigError, match="not packed"):
+        TrainConfig(run=RunSection(epochs=1)).with_steps(100, num_ranks=1)

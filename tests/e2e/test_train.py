@@ -1,0 +1,206 @@
+"""`internvl train`: from rows to a model that opens, through kills, adapters, pairs and several processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import internvl
+from internvl.cli.main import run
+from internvl.train.report import read_log
+from tiny_checkpoint import write_checkpoint
+
+RECIPE = """
+output = "{output}"
+[model]
+path = "{model}"
+drop_path = 0.2
+[data]
+meta = ["{rows}"]
+packing = {packing}
+max_tokens = 256
+[optimizer]
+learning_rate = 1e-2
+weight_decay = 0.0
+[run]
+steps = 12
+save_every = 2
+precision = "float32"
+threads = 1
+tensorboard = false
+"""
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A tiny checkpoint, rows about coloured squares, and pairs of answers."""
+    folder = tmp_path_factory.mktemp("train")
+    write_checkpoint(folder / "model", "qwen2")
+    colours = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
+    rows, pairs = [], []
+    for number in range(18):
+        name = list(colours)[number % 3]
+        image = f"{number}.png"
+        Image.new("RGB", (56 + number, 56), colours[name]).save(folder / image)
+        turns = [
+            {"from": "human", "value": "<image>\nColour?"},
+            {"from": "gpt", "value": name * (1 + number % 2)},
+        ]
+        rows.append({"id": number, "image": image, "conversations": turns})
+        pairs.append({"image": image, "question": "<image>\nColour?", "chosen": name, "rejected": "no idea"})
+    for file, lines in (("rows.jsonl", rows), ("pairs.jsonl", pairs)):
+        (folder / file).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+def recipe(files, output, *, packing="true", rows="rows.jsonl", model=None):
+    path = output.with_suffix(".toml")
+    values = {"output": output, "model": model or files / "model", "rows": files / rows, "packing": packing}
+    path.write_text(RECIPE.format(**values))
+    return str(path)
+
+
+def losses(output):
+    return [event["loss"] for event in read_log(output) if event["kind"] == "step"]
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "internvl", "train", *arguments]
+
+
+def test_a_run_learns_and_leaves_a_model_that_opens(files, tmp_path, capsys):
+    output = tmp_path / "run"
+    settings = ["--set", f"validation.meta={files / 'rows.jsonl'}", "--set", "run.sample_every=12"]
+    settings += ["--set", "export.dtype=float32", "--set", "run.steps=25"]
+    assert run(["train", recipe(files, output), *settings, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["finished"]
+    assert result["step"] == 25
+    found = losses(output)
+    assert found[-1] < 0.5 * found[0]
+    assert (output / "report.html").exists()
+    assert [event for event in read_log(output) if event["kind"] == "sample"]
+    model = internvl.load_model(output / "final")
+    processor = internvl.load_processor(output / "final")
+    before = internvl.load_model(files / "model")
+    assert not torch.equal(model.decoder.norm.weight, before.decoder.norm.weight)
+    inputs = processor([{"role": "user", "content": "Hello"}])
+    assert model(inputs.input_ids[None]).isfinite().all()
+
+
+def test_a_second_start_of_a_finished_run_trains_nothing(files, tmp_path, capsys):
+    output = tmp_path / "run"
+    assert run(["train", recipe(files, output), "--set", "run.steps=2"]) == 0
+    assert run(["train", recipe(files, output), "--set", "run.steps=2"]) == 0
+    assert len(losses(output)) == 2
+    assert run(["train", recipe(files, output), "--set", "model.drop_path=0.0"]) == 1
+    assert "model.drop_path was another" in capsys.readouterr().err
+
+
+def test_dry_run_predicts_and_shows_what_is_learnt(files, tmp_path, capsys):
+    output = tmp_path / "run"
+    assert run(["train", recipe(files, output), "--dry-run", "--rows", "2"]) == 0
+    text = capsys.readouterr().out
+    for piece in ("packing efficiency", "memory", "time a step", "«", "[4 image tokens]"):
+        assert piece in text
+    assert not output.exists()
+    assert run(["train", recipe(files, output), "--dry-run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["packing_efficiency"] > 0.5
+
+
+def test_a_recipe_with_a_typo_fails_with_the_cure(files, tmp_path, capsys):
+    assert run(["train", recipe(files, tmp_path / "run"), "--set", "run.stepps=3"]) == 1
+    assert "Did you mean run.steps?" in capsys.readouterr().err
+
+
+def test_a_bad_row_stops_the_run_with_file_and_line(files, tmp_path, capsys):
+    bad = files / "bad.jsonl"
+    bad.write_text('{"conversations": [{"from": "human", "value": "alone"}]}\n')
+    assert run(["train", recipe(files, tmp_path / "run", rows="bad.jsonl")]) == 1
+    assert "bad.jsonl:1" in capsys.readouterr().err
+
+
+def test_adapters_are_trained_alone_and_saved_as_peft_does(files, tmp_path):
+    output = tmp_path / "run"
+    settings = ["--set", "lora.r=4", "--set", "lora.alpha=8", "--set", "run.steps=4"]
+    assert run(["train", recipe(files, output), *settings]) == 0
+    assert (output / "final" / "adapter_model.safetensors").exists()
+    facts = json.loads((output / "checkpoints" / "step-00000004" / "shared" / "state.json").read_text())
+    names = dict(dict(facts["dict"])["model"]["dict"])
+    assert names
+    assert all(".parts." in name for name in names)
+
+
+def test_merged_adapters_are_a_whole_model(files, tmp_path):
+    output = tmp_path / "run"
+    settings = ["--set", "lora.r=4", "--set", "export.merge_lora=true", "--set", "run.steps=2"]
+    assert run(["train", recipe(files, output), *settings]) == 0
+    internvl.load_model(output / "final")
+
+
+@pytest.mark.parametrize("kind", ["mpo", "dpo", "bco"])
+def test_pairs_of_answers_are_learnt_and_resumed(files, tmp_path, kind):
+    output = tmp_path / "run"
+    path = recipe(files, output, rows="pairs.jsonl")
+    settings = ["--set", f"objective.kind={kind}", "--set", "run.micro_batch_size=2", "--set", "run.steps=6"]
+    assert run(["train", path, *settings, "--set", "run.max_minutes=1e-9"]) == 0
+    assert losses(output) == []
+    assert run(["train", path, *settings]) == 0
+    steps = [event for event in read_log(output) if event["kind"] == "step"]
+    assert steps[0]["reward_margin"] == pytest.approx(0.0, abs=1e-4)  # the policy is the reference
+    assert steps[-1]["reward_margin"] > 0
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_any_moment_has_the_losses_of_one_that_was_not(files, tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert run(["train", recipe(files, whole)]) == 0
+    path = recipe(files, killed)
+    kills = 0
+    for wanted in (3, 8):
+        process = subprocess.Popen(command(path), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 120
+        while process.poll() is None and len(losses(killed)) < wanted and time.monotonic() < deadline:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        kills += process.wait() == -signal.SIGKILL
+    assert kills
+    subprocess.run(command(path), check=True, capture_output=True)
+    assert losses(killed) == losses(whole)
+    ours, theirs = (internvl.load_model(folder / "final") for folder in (killed, whole))
+    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_losses_of_one(files, tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    settings = [
+        "--set",
+        "run.global_batch_size=4",
+        "--set",
+        "model.drop_path=0.0",
+        "--set",
+        "run.micro_batch_size=2",
+    ]
+    settings += ["--set", "run.steps=6", "--set", "export.dtype=float32", "--set", "run.device=cpu"]
+    assert run(["train", recipe(files, one, packing="false"), *settings]) == 0
+    path = recipe(files, two, packing="false")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    arguments = [*launch, "-m", "internvl", "train", path, *settings]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    first = [*arguments, "--set", "run.max_minutes=1e-9"]
+    for each in (first, arguments):  # the second goes on from the distributed checkpoint of the first
+        done = subprocess.run(each, capture_output=True, text=True, env=environment, timeout=300)
+        assert done.returncode == 0, done.stderr[-4000:]
+    assert losses(two) == pytest.approx(losses(one), rel=1e-4)
+    ours, theirs = (internvl.load_model(Path(folder) / "final") for folder in (two, one))
+    for (name, ours_), theirs_ in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(ours_, theirs_, rtol=1e-2, atol=1e-3, msg=name)
