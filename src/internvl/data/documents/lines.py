@@ -51,9 +51,10 @@ def make_lines(rng: random.Random, *, split: Split, assets: Assets) -> DataSampl
     size = round(rng.choice((rng.uniform(16, 30), rng.uniform(22, 56))))
     style = Style(path, size, shaped=shaped, hand=hand and rng.random() < 0.5)
     lines = [line for line in (_content(rng, language, values, path) for _ in range(count)) if line] or ["0"]
-    image, ink = _ground(rng, _canvas(rng, lines, style), split)
+    width = max(style.width(line) for line in lines)
+    image, ink = _ground(rng, _canvas(rng, width, len(lines), style), split)
     sheet = Sheet(image.size, paper=(255, 255, 255), rng=rng, image=image)
-    runs = _write(rng, sheet, lines, style, ink, rtl=language.rtl)
+    runs = _write(rng, sheet, lines, style.inked(ink), width, rtl=language.rtl)
     lines = [run["text"] for run in runs]
     truth: dict[str, Json] = {"text": "\n".join(lines), "lines": runs, "font": path.rsplit("/", 1)[-1]}
     turns = [ask_read(rng, truth["text"], split)]
@@ -122,10 +123,9 @@ def _token(rng: random.Random, values: Values) -> str:
     )()  # fmt: skip
 
 
-def _canvas(rng: random.Random, lines: list[str], style: Style) -> tuple[int, int]:
+def _canvas(rng: random.Random, width: float, count: int, style: Style) -> tuple[int, int]:
     """Return the size of a picture: often tight as a cut-out line, else with room around."""
-    width = max(style.width(line) for line in lines)
-    height = style.size * 1.35 * len(lines)
+    height = style.size * 1.35 * count
     if rng.random() < 0.5:
         return round(width + style.size * rng.uniform(0.5, 1.6)), round(
             height + style.size * rng.uniform(0.3, 1.0)
@@ -146,10 +146,8 @@ def _ground(rng: random.Random, size: tuple[int, int], split: Split) -> tuple[Im
 
 
 def _write(
-    rng: random.Random, sheet: Sheet, lines: list[str], style: Style, ink: Rgb, *, rtl: bool
+    rng: random.Random, sheet: Sheet, lines: list[str], style: Style, width: float, *, rtl: bool
 ) -> list[dict[str, Json]]:
-    style = style.inked(ink)
-    width = max(style.width(line) for line in lines)
     step = style.size * rng.uniform(1.2, 1.4)
     w, h = sheet.image.size
     left = rng.uniform(0.1, 0.9) * max(0.0, w - width)
@@ -158,7 +156,7 @@ def _write(
     x = {"left": left, "center": left + width / 2, "right": left + width}[align]
     if len(lines) == 1 and rng.random() < 0.06:
         y = round(top + style.size * 1.08)
-        sheet.rule(left, y, left + width, ink=ink, width=max(1, style.size // 18))
+        sheet.rule(left, y, left + width, ink=style.ink, width=max(1, style.size // 18))
     return [
         sheet.text(x, top + n * step + style.size * 0.95, line, style, role="line", align=align)  # type: ignore[arg-type]
         for n, line in enumerate(lines)
