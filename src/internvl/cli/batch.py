@@ -13,7 +13,17 @@ import typer
 
 from internvl.cli.chat import open_pipeline
 from internvl.cli.main import EXIT_FAILED
-from internvl.cli.options import Device, Dtype, MaxTiles, ModelName, Quantize, Revision
+from internvl.cli.options import (
+    DEFAULTS,
+    ENGINE_PANEL,
+    Device,
+    Dtype,
+    MaxTiles,
+    ModelName,
+    Quantize,
+    Revision,
+    SessionLen,
+)
 
 if TYPE_CHECKING:
     from internvl.chat.batch import BatchProgress
@@ -40,16 +50,21 @@ def command(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Ask again what failed in an earlier run.")
     ] = False,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Answers decoded together. [default: 32]", min=1)
-    ] = None,
+    max_batch_size: Annotated[
+        int,
+        typer.Option(
+            "--batch-size",
+            "--max-batch-size",
+            help="Answers decoded together.",
+            min=1,
+            rich_help_panel=ENGINE_PANEL,
+        ),
+    ] = DEFAULTS.max_batch_size,
     max_tiles: MaxTiles = None,
-    session_len: Annotated[
-        int | None, typer.Option(help="Tokens of one request and its answer. [default: the model's]", min=1)
-    ] = None,
+    session_len: SessionLen = None,
     dtype: Dtype = "auto",
     quantize: Quantize = None,
-    device: Device = "auto",
+    device: Device = DEFAULTS.device,
     revision: Revision = None,
 ) -> int:
     """Answer a file of requests: OpenAI batch lines in, answers out.
@@ -72,6 +87,7 @@ def command(
     from internvl.chat.batch_engine import EngineAsker
 
     options: dict[str, Any] = {
+        "max_batch_size": max_batch_size,
         "max_tiles": max_tiles,
         "session_len": session_len,
         "dtype": dtype,
@@ -79,8 +95,6 @@ def command(
         "device": device,
         "revision": revision,
     }
-    if batch_size is not None:
-        options["max_batch_size"] = batch_size
     with open_pipeline(model, options) as pipe, _Display() as display:
         engine = pipe.engine
         asker = EngineAsker(engine, model, default_max_tokens=max_tokens, on_tokens=display.add_tokens)

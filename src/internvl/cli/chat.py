@@ -13,7 +13,17 @@ import typer
 from internvl.chat.call_forms import looks_like_media
 from internvl.chat.reasoning import THINKING_DEFAULTS
 from internvl.cli.answers import AnswerPrinter
-from internvl.cli.options import Device, Dtype, MaxTiles, ModelName, Quantize, Revision, TilePolicy
+from internvl.cli.options import (
+    DEFAULTS,
+    Device,
+    Dtype,
+    MaxTiles,
+    ModelName,
+    Quantize,
+    Revision,
+    SessionLen,
+    TilePolicy,
+)
 from internvl.errors import ConfigError
 from internvl.types import GenerationConfig
 
@@ -34,7 +44,7 @@ def command(
     ] = None,
     model: ModelName = "nano",
     max_tiles: MaxTiles = None,
-    tile_policy: TilePolicy = "reference",
+    tile_policy: TilePolicy = DEFAULTS.tile_policy,
     num_frames: Annotated[
         int | None, typer.Option(help="Frames of a video, evenly spread. [default: 8]", min=1)
     ] = None,
@@ -73,12 +83,10 @@ def command(
         typer.Option("--think/--no-think", help="Ask for thoughts before the answer; they go to stderr."),
     ] = None,
     loop_guard: Annotated[bool, typer.Option(help="End answers that go in circles.")] = True,
-    session_len: Annotated[
-        int | None, typer.Option(help="Tokens of the conversation. [default: the model's context]", min=1)
-    ] = None,
+    session_len: SessionLen = None,
     dtype: Dtype = "auto",
     quantize: Quantize = None,
-    device: Device = "auto",
+    device: Device = DEFAULTS.device,
     revision: Revision = None,
     interactive: Annotated[
         bool, typer.Option("--interactive", "-i", help="A conversation, even when stdin is a pipe.")

@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from internvl.cli.chat import open_pipeline
-from internvl.cli.options import Device, Dtype, MaxTiles, Quantize, TilePolicy
+from internvl.cli.options import (
+    DEFAULTS,
+    Device,
+    Dtype,
+    MaxBatchSize,
+    MaxTiles,
+    Quantize,
+    Revision,
+    SessionLen,
+    TilePolicy,
+)
 from internvl.errors import MissingDependencyError
 
 if TYPE_CHECKING:
@@ -37,16 +47,14 @@ def command(
     ] = 7860,
     open_browser: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     max_image_mpx: Annotated[int, typer.Option(help="Largest picture, in million pixels.", min=1)] = 80,
-    session_len: Annotated[
-        int | None, typer.Option(help="Tokens of a conversation. [default: the model's context]", min=1)
-    ] = None,
-    max_batch_size: Annotated[int, typer.Option(help="Answers decoded together.", min=1)] = 8,
+    session_len: SessionLen = None,
+    max_batch_size: MaxBatchSize = DEFAULTS.max_batch_size,
     max_tiles: MaxTiles = None,
-    tile_policy: TilePolicy = "reference",
+    tile_policy: TilePolicy = DEFAULTS.tile_policy,
     dtype: Dtype = "auto",
     quantize: Quantize = None,
-    device: Device = "auto",
-    revision: Annotated[str | None, typer.Option(help="Revision of the models on the hub.")] = None,
+    device: Device = DEFAULTS.device,
+    revision: Revision = None,
 ) -> None:
     """Ask about pictures in a browser.
 

@@ -1,4 +1,7 @@
-"""Options that several commands share: how a model is loaded and how pictures are cut."""
+"""Options that several commands share: how a model is loaded, how the engine runs it, how pictures are cut.
+
+What an option does when it is not given stands in `EngineConfig` and nowhere else: commands take `DEFAULTS`.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,57 @@ from typing import Annotated, Literal
 
 import typer
 
-MaxTiles = Annotated[int | None, typer.Option(help="Most tiles of a picture. [default: the model's]", min=1)]
+from internvl.engine.config import DEFAULT_SESSION_LEN, EngineConfig
+
+DEFAULTS = EngineConfig()
+
+ENGINE_PANEL = "Engine"
+_ENGINE = {"rich_help_panel": ENGINE_PANEL}
+
+MaxTiles = Annotated[
+    int | None, typer.Option(help="Most tiles of a picture. [default: the model's]", min=1, **_ENGINE)
+]
 TilePolicy = Annotated[
     Literal["reference", "auto"],
-    typer.Option(help="reference, or auto: fewer tiles for small pictures, more for full pages."),
+    typer.Option(help="reference, or auto: fewer tiles for small pictures, more for full pages.", **_ENGINE),
+]
+SessionLen = Annotated[
+    int | None,
+    typer.Option(
+        help="Tokens of a conversation, pictures and answer included. [default: the model's context, at most"
+        f" {DEFAULT_SESSION_LEN}]",
+        min=1,
+        **_ENGINE,
+    ),
+]
+MaxBatchSize = Annotated[int, typer.Option(help="Answers decoded together.", min=1, **_ENGINE)]
+CacheMaxTokens = Annotated[
+    int | None,
+    typer.Option(
+        help="Tokens whose keys and values are kept, at least one session's. [default: 8 sessions' on a CPU,"
+        " a batch's on a GPU]",
+        min=1,
+        **_ENGINE,
+    ),
+]
+PrefillChunkTokens = Annotated[
+    int,
+    typer.Option(
+        "--prefill-chunk-tokens",
+        "--max-prefill-token-num",
+        help="Prompt tokens computed in one step.",
+        min=1,
+        **_ENGINE,
+    ),
 ]
 Dtype = Annotated[
-    Literal["auto", "float32", "bfloat16", "float16"], typer.Option(help="Precision of the weights.")
+    Literal["auto", "float32", "bfloat16", "float16"],
+    typer.Option(help="Precision of the weights.", **_ENGINE),
 ]
 Quantize = Annotated[
     Literal["int8", "int4"] | None,
-    typer.Option(help="Weights in fewer bits, on a CPU. [default: as loaded]"),
+    typer.Option(help="Weights in fewer bits, on a CPU. [default: as loaded]", **_ENGINE),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.", **_ENGINE)]
 ModelName = Annotated[str, typer.Option("--model", "-m", help="nano, a checkpoint directory, or a hub id.")]
-Revision = Annotated[str | None, typer.Option(help="Revision of the model on the hub.")]
+Revision = Annotated[str | None, typer.Option(help="Revision of the model on the hub.", **_ENGINE)]

@@ -10,6 +10,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from internvl.cli.options import (
+    DEFAULTS,
+    ENGINE_PANEL,
+    CacheMaxTokens,
+    Device,
+    Dtype,
+    MaxBatchSize,
+    MaxTiles,
+    PrefillChunkTokens,
+    Quantize,
+    Revision,
+    SessionLen,
+    TilePolicy,
+)
 from internvl.errors import ConfigError, MissingDependencyError
 
 if TYPE_CHECKING:
@@ -18,7 +32,7 @@ if TYPE_CHECKING:
 
 KEYS_VARIABLE = "INTERNVL_API_KEYS"
 
-_ENGINE, _LIMITS, _SAFETY, _FILES = "Engine", "Limits", "Safety", "Files and batches"
+_LIMITS, _SAFETY, _FILES = "Limits", "Safety", "Files and batches"
 _LMDEPLOY = {"hidden": True}  # options of LMDeploy's that only their defaults can be honoured of
 
 
@@ -114,54 +128,37 @@ def command(
     max_file_mb: Annotated[
         int, typer.Option(help="Largest uploaded file, in MiB.", min=1, rich_help_panel=_FILES)
     ] = 512,
-    session_len: Annotated[
-        int | None,
-        typer.Option(
-            help="Tokens of a conversation. [default: the model's context]", min=1, rich_help_panel=_ENGINE
-        ),
-    ] = None,
-    max_batch_size: Annotated[
-        int, typer.Option(help="Answers decoded together.", min=1, rich_help_panel=_ENGINE)
-    ] = 8,
+    session_len: SessionLen = None,
+    max_batch_size: MaxBatchSize = DEFAULTS.max_batch_size,
     max_waiting_requests: Annotated[
-        int, typer.Option(help="Requests that may wait for the model.", min=1, rich_help_panel=_ENGINE)
-    ] = 1024,
+        int, typer.Option(help="Requests that may wait for the model.", min=1, rich_help_panel=ENGINE_PANEL)
+    ] = DEFAULTS.max_waiting_requests,
     cache_max_entry_count: Annotated[
         float,
         typer.Option(
-            help="Share of free memory for keys and values.", min=0.01, max=1, rich_help_panel=_ENGINE
+            help="Share of free memory for keys and values.", min=0.01, max=1, rich_help_panel=ENGINE_PANEL
         ),
-    ] = 0.8,
+    ] = DEFAULTS.cache_max_entry_count,
+    cache_max_tokens: CacheMaxTokens = None,
+    prefill_chunk_tokens: PrefillChunkTokens = DEFAULTS.prefill_chunk_tokens,
     enable_prefix_caching: Annotated[
-        bool, typer.Option(help="Keep what was computed for the next turn.", rich_help_panel=_ENGINE)
-    ] = True,
+        bool, typer.Option(help="Keep what was computed for the next turn.", rich_help_panel=ENGINE_PANEL)
+    ] = DEFAULTS.enable_prefix_caching,
     vision_max_batch_size: Annotated[
         int | None,
-        typer.Option(help="Tiles encoded together. [default: by device]", min=1, rich_help_panel=_ENGINE),
+        typer.Option(
+            help="Tiles encoded together. [default: by device]", min=1, rich_help_panel=ENGINE_PANEL
+        ),
     ] = None,
-    dtype: Annotated[
-        Literal["auto", "float32", "bfloat16", "float16"],
-        typer.Option(help="Precision of the weights.", rich_help_panel=_ENGINE),
-    ] = "auto",
-    quantize: Annotated[
-        Literal["none", "int8", "int4"],
-        typer.Option(help="Weights in 8 or 4 bits (CPU).", rich_help_panel=_ENGINE),
-    ] = "none",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.", rich_help_panel=_ENGINE)] = "auto",
+    dtype: Dtype = "auto",
+    quantize: Quantize = None,
+    device: Device = DEFAULTS.device,
     chat_template: Annotated[
-        str | None, typer.Option(help="Name of another template.", rich_help_panel=_ENGINE)
+        str | None, typer.Option(help="Name of another template.", rich_help_panel=ENGINE_PANEL)
     ] = None,
-    max_tiles: Annotated[
-        int | None,
-        typer.Option(help="Most tiles of a picture. [default: the model's]", min=1, rich_help_panel=_ENGINE),
-    ] = None,
-    tile_policy: Annotated[
-        Literal["reference", "auto"],
-        typer.Option(help="auto: fewer tiles for small pictures, more for pages.", rich_help_panel=_ENGINE),
-    ] = "reference",
-    revision: Annotated[
-        str | None, typer.Option(help="Revision of the model on the hub.", rich_help_panel=_ENGINE)
-    ] = None,
+    max_tiles: MaxTiles = None,
+    tile_policy: TilePolicy = DEFAULTS.tile_policy,
+    revision: Revision = None,
     demo: Annotated[bool, typer.Option("--demo", help="Serve the chat page too, at /demo.")] = False,
     drain_timeout: Annotated[
         float, typer.Option(help="After SIGTERM: seconds that open requests may take.", min=0.1)
@@ -188,10 +185,12 @@ def command(
         "max_batch_size": max_batch_size,
         "max_waiting_requests": max_waiting_requests,
         "cache_max_entry_count": cache_max_entry_count,
+        "cache_max_tokens": cache_max_tokens,
+        "prefill_chunk_tokens": prefill_chunk_tokens,
         "enable_prefix_caching": enable_prefix_caching,
         "vision_batch_size": vision_max_batch_size,
         "dtype": dtype,
-        "quantize": None if quantize == "none" else quantize,
+        "quantize": quantize,
         "device": device,
         "max_tiles": max_tiles,
         "tile_policy": tile_policy,

@@ -59,6 +59,7 @@ def test_options_reach_the_server_and_the_engine(served, tmp_path):
         *("--requests-per-minute", "7", "--max-concurrent-per-key", "2", "--max-concurrent-requests", "4"),
         *("--allowed-media-domains", "example.org", "--allow-origins", "https://a.example"),
         *("--max-batch-size", "2", "--max-tiles", "3", "--data-dir", str(tmp_path / "x"), "--log-prompts"),
+        *("--cache-max-tokens", "512", "--prefill-chunk-tokens", "64", "--dtype", "bfloat16"),
     )
     config = service.config
     assert code == 0
@@ -78,6 +79,9 @@ def test_options_reach_the_server_and_the_engine(served, tmp_path):
     assert config.allowed_hosts == ()
     assert config.log_prompts
     assert (service.engine.config.max_batch_size, service.engine.config.max_tiles) == (2, 3)
+    engine_config = service.engine.config
+    assert (engine_config.cache_max_tokens, engine_config.prefill_chunk_tokens) == (512, 64)
+    assert engine_config.dtype == "bfloat16"
     assert service.engine.session_len == 256
 
 
