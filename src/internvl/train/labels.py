@@ -14,13 +14,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
 from typing import Literal, NamedTuple
 
 from internvl.errors import DataError, RequestError
 from internvl.preprocess.chat_template import ChatTemplate, Frame
 from internvl.preprocess.messages import Role, Turn
-from internvl.preprocess.processor import IMAGE_CONTEXT, IMAGE_END, IMAGE_START, Processor
+from internvl.preprocess.processor import IMAGE_END, IMAGE_START, Processor
 from internvl.preprocess.tokenizer import Segment, Tokenizer
 from internvl.train.batch import IGNORE_INDEX
 
@@ -57,6 +58,8 @@ class Encoded(NamedTuple):
 class _Piece(NamedTuple):
     segment: Segment
     learn: bool = False
+    num_image_tokens: int | None = None
+    """A picture, which is never learnt, not even in a text; `segment` is empty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +136,7 @@ class _Writer:
         self.tools = processor.tool_format
         self.spellable = processor.spellable
         self.form, self.where = form, where
-        self.images = [IMAGE_START + IMAGE_CONTEXT * count + IMAGE_END for count in image_tokens]
+        self.image_tokens = image_tokens
         self.num_shown = 0
 
     def write(self, turns: list[RowTurn]) -> list[_Piece]:
@@ -155,9 +158,9 @@ class _Writer:
             ]
         for turn in turns:
             pieces += self._turn(RowTurn(turn.role, turn.text.strip()) if self.form.strips else turn)
-        if self.num_shown != len(self.images):
+        if self.num_shown != len(self.image_tokens):
             raise DataError(
-                f"{self.where}: {len(self.images)} pictures, but {self.num_shown} places for them "
+                f"{self.where}: {len(self.image_tokens)} pictures, but {self.num_shown} places for them "
                 f"({IMAGE_PLACEHOLDER}) in the human turns. Write one for each picture, or none at all"
             )
         return pieces
@@ -245,10 +248,10 @@ class _Writer:
         texts = text.split(IMAGE_PLACEHOLDER)
         pieces = [_Piece(self._text(role, texts[0]), learn)]
         for after in texts[1:]:
-            shown = self.images[self.num_shown] if self.num_shown < len(self.images) else ""
+            known = self.num_shown < len(self.image_tokens)
+            count = self.image_tokens[self.num_shown] if known else 0  # too many are said in the end
             self.num_shown += 1
-            # tokens of pictures are never learnt, not even in a text
-            pieces += [_Piece(Segment(shown)), _Piece(self._text(role, after), learn)]
+            pieces += [_Piece(Segment(""), num_image_tokens=count), _Piece(self._text(role, after), learn)]
         return pieces
 
     def _text(self, role: RowRole, text: str) -> Segment:
@@ -258,39 +261,80 @@ class _Writer:
 def _encode(pieces: Sequence[_Piece], processor: Processor) -> Encoded:
     """Encode as one text; the border of a learnt stretch is where the text before it would end.
 
-    The work is cut where a special token of the template begins: nothing is encoded across it.
+    The work is cut where a special token of the template begins and behind pictures: nothing is encoded across.
     """
     tokenizer = processor.tokenizer
-    suffix = len(tokenizer.suffix_ids)
-    # families put a word mark before the first text: every chunk but the first stands behind some special token
-    anchor = [Segment(IMAGE_END)]
-    anchored = len(tokenizer.encode_segments(anchor)) - suffix
+    start, end = (tokenizer.token_to_id(name) for name in (IMAGE_START, IMAGE_END))
     ids: list[int] = []
     labels: list[int] = []
-    starts = [n for n, piece in enumerate(pieces) if n == 0 or _begins_anew(piece.segment, tokenizer)]
-    for start, end in zip(starts, [*starts[1:], len(pieces)], strict=True):
-        chunk = pieces[start:end]
-
-        def encode(
-            number: int, chunk: Sequence[_Piece] = chunk, before: list[Segment] = anchor if start else []
-        ) -> list[int]:
-            found = tokenizer.encode_segments([*before, *(piece.segment for piece in chunk[:number])])
-            return found[anchored if before else 0 : len(found) - suffix]
-
-        new = encode(len(chunk))
+    for number, chunk in enumerate(_chunks(pieces, tokenizer)):
+        if chunk[0].num_image_tokens is not None:
+            assert start is not None  # Processor has looked
+            assert end is not None
+            new: Sequence[int] = [start, *[processor.image_token_id] * chunk[0].num_image_tokens, end]
+        else:
+            new = _words(tokenizer, chunk, first=number == 0)
         learnt = [IGNORE_INDEX] * len(new)
-        for first, last in _stretches(chunk):
-            stretch = slice(len(encode(first)), len(new) if last == len(chunk) else len(encode(last)))
-            learnt[stretch] = new[stretch]
+        for stretch in _stretches(chunk):
+            border = _border(tokenizer, chunk, stretch, len(new), first=number == 0)
+            learnt[border] = new[border]
         ids += new
         labels += learnt
-    return Encoded([*ids, *tokenizer.suffix_ids], labels + [IGNORE_INDEX] * suffix)
+    suffix = tokenizer.suffix_ids
+    return Encoded([*ids, *suffix], labels + [IGNORE_INDEX] * len(suffix))
 
 
-def _begins_anew(segment: Segment, tokenizer: Tokenizer) -> bool:
-    token = _FIRST_TOKEN.match(segment.text) if segment.tokens is None else None
+def _chunks(pieces: Sequence[_Piece], tokenizer: Tokenizer) -> list[Sequence[_Piece]]:
+    chunks: list[list[_Piece]] = [[]]
+    for piece in pieces:
+        behind_picture = bool(chunks[-1]) and chunks[-1][-1].num_image_tokens is not None
+        if chunks[-1] and (
+            behind_picture or piece.num_image_tokens is not None or _begins_anew(piece, tokenizer)
+        ):
+            chunks.append([])
+        chunks[-1].append(piece)
+    return [chunk for chunk in chunks if chunk]
+
+
+def _begins_anew(piece: _Piece, tokenizer: Tokenizer) -> bool:
+    token = _FIRST_TOKEN.match(piece.segment.text) if piece.segment.tokens is None else None
     added = None if token is None else tokenizer.added_tokens.get(token[0])
     return added is not None and not added.lstrip and not added.single_word
+
+
+def _border(
+    tokenizer: Tokenizer, chunk: Sequence[_Piece], stretch: tuple[int, int], length: int, *, first: bool
+) -> slice:
+    """Return where a learnt stretch of a chunk's pieces lies among its `length` ids."""
+    start, end = stretch
+    begin = len(_known_words(tokenizer, tuple(piece.segment for piece in chunk[:start]), first))
+    if end == len(chunk):
+        return slice(begin, length)
+    if (
+        tokenizer.token_to_id(chunk[end - 1].segment.text) is not None
+    ):  # one token: what follows stands by itself
+        behind = tuple(piece.segment for piece in chunk[end:])
+        return slice(begin, length - len(_known_words(tokenizer, behind, False)))
+    return slice(begin, len(_words(tokenizer, chunk[:end], first=first)))
+
+
+def _words(tokenizer: Tokenizer, pieces: Sequence[_Piece], *, first: bool) -> list[int]:
+    """Encode pieces as they are behind a special token, or at the beginning (families put a word mark there)."""
+    before = [] if first else [Segment(IMAGE_END)]
+    found = tokenizer.encode_segments([*before, *(piece.segment for piece in pieces)])
+    return found[0 if first else len(_anchor(tokenizer)) : len(found) - len(tokenizer.suffix_ids)]
+
+
+@lru_cache(maxsize=16)
+def _anchor(tokenizer: Tokenizer) -> tuple[int, ...]:
+    found = tokenizer.encode_segments([Segment(IMAGE_END)])
+    return tuple(found[: len(found) - len(tokenizer.suffix_ids)])
+
+
+@lru_cache(maxsize=1024)
+def _known_words(tokenizer: Tokenizer, segments: tuple[Segment, ...], first: bool) -> tuple[int, ...]:
+    """`_words` of the template's own words, which come again in every row."""
+    return tuple(_words(tokenizer, [_Piece(segment) for segment in segments], first=first))
 
 
 def _stretches(pieces: Sequence[_Piece]) -> Iterator[tuple[int, int]]:

@@ -79,7 +79,7 @@ def test_cutting_the_work_changes_no_id_and_no_label(processors, kind, monkeypat
         RowTurn("gpt", "图片里有三个人。"),
     ]
     cut = encode_turns(turns, processor, [4, 3])
-    monkeypatch.setattr(labels, "_begins_anew", lambda segment, tokenizer: False)
+    monkeypatch.setattr(labels, "_begins_anew", lambda piece, tokenizer: False)
     assert encode_turns(turns, processor, [4, 3]) == cut
 
 
