@@ -99,6 +99,11 @@ def convert(
             model = InternVLModel(config, image_token_id=files.ids.image)
         added = None if adapter is None else read_adapter(model, adapter)
         shapes = parameter_shapes(model)
+        if added is not None and "decoder.lm_head" in added.layers and config.text.tie_embeddings:
+            raise CheckpointError(
+                f"{adapter} adapts lm_head, which this model shares with its input embeddings: load it beside the "
+                "model (EngineConfig.adapters) instead of merging it"
+            )
         style, fused = detect_key_style(names.stored), _has_fused_experts(names)
         parameters = _Parameters(
             links(shapes, config.text, style, fused_experts=fused), shapes, shards, names

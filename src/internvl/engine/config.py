@@ -8,7 +8,9 @@ others by name.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, Literal
 
 from internvl.config.model import TextConfig
@@ -87,6 +89,9 @@ class EngineConfig:
     tile_policy: Literal["reference", "auto"] = "reference"
     """"auto": tiles by a picture's resolution and text instead of its shape alone; see
     `preprocess.tile_policy`."""
+    adapters: Mapping[str, str | Path] = field(default_factory=dict, hash=False)
+    """Name -> LoRA in PEFT's files (a directory or hub id), for requests that ask for it by this name. All are
+    held beside one model (LMDeploy's name)."""
     seed: int | None = None
     """Start of the seeds of requests that bring none; None = a fresh one each time."""
 
@@ -114,6 +119,10 @@ class EngineConfig:
         if not 0 < self.cache_max_entry_count <= 1:
             raise ConfigError(
                 f"EngineConfig: cache_max_entry_count is {self.cache_max_entry_count}, must be in (0, 1]"
+            )
+        if not all(isinstance(name, str) and name for name in self.adapters):
+            raise ConfigError(
+                f"EngineConfig: adapters {dict(self.adapters)} has an empty name; expected name: path"
             )
         if self.vision_cache_bytes < 0:
             raise ConfigError("EngineConfig: vision_cache_bytes must not be negative (0 = no cache)")

@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor
 
+from internvl.engine.adapters import Adapters
 from internvl.engine.feature_cache import FeatureCache
 from internvl.engine.pictures import Picture
 from internvl.engine.request import Generation
@@ -36,8 +37,11 @@ class _Share:
 class PictureEncoder:
     """Finds features that are known already, and computes the others. One thread."""
 
-    def __init__(self, model: InternVLModel, features: FeatureCache, counters: Counters) -> None:
+    def __init__(
+        self, model: InternVLModel, features: FeatureCache, counters: Counters, adapters: Adapters
+    ) -> None:
         self._model = model
+        self._adapters = adapters
         self._features = features
         self._counters = counters
         self._shown: WeakValueDictionary[str, Picture] = WeakValueDictionary()
@@ -53,7 +57,7 @@ class PictureEncoder:
             if placed.stop <= generation.num_stored_tokens or not placed.picture.num_missing:
                 hits += 1
                 continue
-            name = placed.picture.content_hash
+            name = self._name(generation, placed.picture)
             features = self._features.get(name)
             if features is not None:
                 placed.picture.features, placed.picture.tiles = features, None
@@ -71,34 +75,47 @@ class PictureEncoder:
             self._counters.picture_misses += misses
 
     def encode(self, tiles: Mapping[Generation, int]) -> None:
-        """Encode so many tiles for each of these generations, in one call per size of tile."""
-        shares = _take(tiles)
-        for size in {share.tiles.shape[-2:] for share in shares}:
-            self._encode([share for share in shares if share.tiles.shape[-2:] == size])
+        """Encode so many tiles for each of these generations, in one call per size of tile and adapter."""
+        calls: dict[tuple[torch.Size, str | None], list[_Share]] = {}
+        for share in _take(tiles):
+            calls.setdefault((share.tiles.shape[-2:], self._adapter(share.generation)), []).append(share)
+        for (_, adapter), shares in calls.items():
+            self._encode(shares, adapter)
 
-    def _encode(self, shares: list[_Share]) -> None:
+    def _adapter(self, generation: Generation) -> str | None:
+        """The adapter that pictures are seen with; None where it changes only the decoder."""
+        adapter = generation.request.adapter
+        return adapter if self._adapters.sees(adapter) else None
+
+    def _name(self, generation: Generation, picture: Picture) -> str:
+        """What the picture's features are kept under; empty for a picture like no other."""
+        adapter = self._adapter(generation)
+        return picture.content_hash and f"{picture.content_hash} {adapter or ''}"
+
+    def _encode(self, shares: list[_Share], adapter: str | None) -> None:
         started = time.perf_counter()
         device = self._model.device
         together = torch.cat([share.tiles for share in shares]).to(device=device, dtype=self._model.dtype)
-        embeds = self._model.image_embeds(together)  # (k, K, D)
+        with self._adapters.active([(adapter, self._adapters.ALL)]):
+            embeds = self._model.image_embeds(together)  # (k, K, D)
         if device.type == "cuda":
             torch.cuda.synchronize(device)  # for the seconds
         seconds_per_tile = (time.perf_counter() - started) / len(together)
         counts = [len(share.tiles) for share in shares]
         for share, part in zip(shares, embeds.split(counts), strict=True):
             share.generation.vision_s += seconds_per_tile * len(part)
-            self._add(share.picture, part)
+            self._add(share.picture, part, self._name(share.generation, share.picture))
         self._counters.tiles_encoded += len(together)
         self._counters.vision_s += seconds_per_tile * len(together)
 
-    def _add(self, picture: Picture, part: Tensor) -> None:
-        """Take over encoded tiles (k, K, D); with the last of them the picture is done."""
+    def _add(self, picture: Picture, part: Tensor, name: str) -> None:
+        """Take over encoded tiles (k, K, D); with the last of them the picture is done, and kept under `name`."""
         picture.parts.append(part)
         picture.num_encoded += len(part)
         if not picture.num_missing:
             picture.features = torch.cat(picture.parts).flatten(0, 1)  # (n * K, D)
             picture.parts, picture.tiles = [], None
-            self._features.put(picture.content_hash, picture.features)
+            self._features.put(name, picture.features)
 
 
 def tiles_per_call(model: InternVLModel, wanted: int | None = None) -> int:

@@ -16,6 +16,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
+from internvl.engine.adapters import Adapters
 from internvl.engine.blocks import BlockManager
 from internvl.engine.config import EngineConfig, session_length
 from internvl.engine.context import check_context, room_for_answer
@@ -51,6 +52,7 @@ class Engine:
         self.model = model
         self.processor = processor
         self.config = config or EngineConfig()
+        self._adapters = Adapters(model, self.config.adapters)
         self.memory = plan_memory(
             self.config,
             model,
@@ -72,6 +74,7 @@ class Engine:
             num_rows=self.num_rows,
             vision_cache_bytes=self.config.vision_cache_bytes,
             counters=counters,
+            adapters=self._adapters,
         )
         self._scheduler = Scheduler(
             self._blocks,
@@ -93,7 +96,7 @@ class Engine:
         self._maker = GenerationMaker(processor, self.config.seed)
         # The worker's thread does not know the engine, so an engine nobody holds is closed; so is one at
         # exit.
-        self._close = weakref.finalize(self, self._worker.close)
+        self._close = weakref.finalize(self, _close, self._worker, self._adapters)
 
     # -- asking
 
@@ -117,6 +120,7 @@ class Engine:
         deltas: queue.SimpleQueue[Response] | None = None,
         priority: int = 0,
         user: Hashable = None,
+        adapter: str | None = None,
     ) -> Request:
         """Start answering `prompt` and return at once.
 
@@ -129,12 +133,14 @@ class Engine:
             reads.
             priority: Higher goes first, and takes the place of lower where there is no other.
             user: Whose request it is; users with something open get equal shares of the engine.
+            adapter: Which of `EngineConfig.adapters` answers; None: the model itself.
 
         Raises:
             RequestError: The request cannot be answered; ContextLengthError: it does not fit (token bill).
             MediaError: A picture cannot be read.
             CapacityError: Too many requests, or too many tiles, are waiting.
         """
+        self._adapters.check(adapter)
         self._worker.check_room(1 if gen_config is None else gen_config.n)
         inputs = prompt if isinstance(prompt, ModelInputs) else self.prepare(prompt)
         gen_config = self._checked(inputs, gen_config or GenerationConfig(), fit_answer or gen_config is None)
@@ -146,6 +152,7 @@ class Engine:
             image_positions=positions,
             priority=priority,
             user=user,
+            adapter=adapter,
             index=index,
             deltas=deltas or queue.SimpleQueue(),
             num_open=gen_config.n,
@@ -181,12 +188,15 @@ class Engine:
         gen_config: GenerationConfig | Sequence[GenerationConfig] | None = None,
         *,
         on_finished: Callable[[Response], None] | None = None,
+        adapter: str | None = None,
     ) -> list[Response]:
         """Answer all prompts, as many together as fit; return n responses per prompt, in the prompts' order.
 
         A prompt that fails gives a response with finish_reason "error" and `error_message`; the others go on.
+        `adapter` as in `submit`.
         """
-        return collect_answers(self.stream_all(prompts, gen_config), on_finished=on_finished)
+        deltas = self.stream_all(prompts, gen_config, adapter=adapter)
+        return collect_answers(deltas, on_finished=on_finished)
 
     def stream_all(
         self,
@@ -194,13 +204,15 @@ class Engine:
         gen_config: GenerationConfig | Sequence[GenerationConfig] | None = None,
         *,
         fit_answer: bool = False,
+        adapter: str | None = None,
     ) -> Generator[Response]:
         """Yield the deltas of all prompts as they come; `index` and `choice` say which answer each belongs
-        to. `fit_answer` as in `submit`.
+        to. `fit_answer` and `adapter` as in `submit`.
 
         Prompts are prepared a little ahead of what fits, not all at once: their tiles take memory. Where others
         leave no room now, prompts wait for it.
         """
+        self._adapters.check(adapter)
         gen_configs = _one_each(gen_config, len(prompts))
         deltas: queue.SimpleQueue[Response] = queue.SimpleQueue()
         todo: deque[tuple[int, Prompt, GenerationConfig | None]] = deque(
@@ -216,7 +228,7 @@ class Engine:
                     try:
                         prompt = prompt if isinstance(prompt, ModelInputs) else self.prepare(prompt)
                         requests[index] = self.submit(
-                            prompt, config, fit_answer=fit_answer, index=index, deltas=deltas
+                            prompt, config, fit_answer=fit_answer, index=index, deltas=deltas, adapter=adapter
                         )
                         num_open[index] = requests[index].gen_config.n
                         continue
@@ -259,6 +271,11 @@ class Engine:
         )
 
     @property
+    def adapters(self) -> tuple[str, ...]:
+        """Names of the adapters that requests may ask for."""
+        return self._adapters.names
+
+    @property
     def closed(self) -> bool:
         """Whether nothing is answered any more: it was closed, or its thread ended by a bug."""
         return self._worker.closed
@@ -298,6 +315,11 @@ class Engine:
             model_context=self.model.config.text.max_position,
         )
         return gen_config
+
+
+def _close(worker: Worker, adapters: Adapters) -> None:
+    worker.close()
+    adapters.close()
 
 
 def collect_answers(

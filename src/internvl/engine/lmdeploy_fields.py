@@ -99,7 +99,7 @@ TURBOMIND_FIELDS: dict[str, Renamed | Refused] = _SHARED | {
 }
 
 PYTORCH_FIELDS: dict[str, Renamed | Refused] = _SHARED | {
-    "adapters": Refused("merge the adapter into a checkpoint first and name that checkpoint", (None, {})),
+    "adapters": Renamed("adapters", lambda adapters: adapters or {}),
     "eager_mode": Refused(_AUTOMATIC, (False, True, None)),
     "num_cpu_blocks": Refused(_CACHE_SIZE, (0, None)),
     "num_gpu_blocks": Refused(_CACHE_SIZE, (0, None)),

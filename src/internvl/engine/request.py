@@ -35,6 +35,8 @@ class Request:
     """Higher goes first."""
     user: Hashable = None
     """Whose it is; users get equal shares of the engine."""
+    adapter: str | None = None
+    """Which of the engine's adapters answers; None: the model itself."""
     index: int = 0
     """Which prompt of a batch."""
     deltas: queue.SimpleQueue[Response] = field(default_factory=queue.SimpleQueue)

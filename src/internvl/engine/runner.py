@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from internvl.engine.adapters import Adapters
 from internvl.engine.encoder import PictureEncoder
 from internvl.engine.feature_cache import FeatureCache
 from internvl.engine.scheduler import Chunk
@@ -32,11 +33,13 @@ class Runner:
         num_rows: int,
         vision_cache_bytes: int,
         counters: Counters,
+        adapters: Adapters | None = None,
     ) -> None:
         self._model = model
         self._counters = counters
+        self._adapters = adapters or Adapters(model, {})
         self.features = FeatureCache(vision_cache_bytes)
-        self.pictures = PictureEncoder(model, self.features, counters)
+        self.pictures = PictureEncoder(model, self.features, counters, self._adapters)
         self._kv_cache = KVCache.paged(
             model.config.text,
             num_blocks=num_blocks,
@@ -54,19 +57,23 @@ class Runner:
         started = time.perf_counter()
         for chunk in chunks:
             self._open_row(chunk)
-        hidden_states = self._model.decoder(
-            self._embed(chunks),
-            kv_cache=self._kv_cache,
-            rows=[chunk.generation.row for chunk in chunks],
-            num_new=[chunk.end - chunk.start for chunk in chunks],
-        )  # (1, S, D)
+        num_new = [chunk.end - chunk.start for chunk in chunks]
+        names = [chunk.generation.request.adapter for chunk in chunks]
+        with self._adapters.active(list(zip(names, num_new, strict=True))):
+            hidden_states = self._model.decoder(
+                self._embed(chunks),
+                kv_cache=self._kv_cache,
+                rows=[chunk.generation.row for chunk in chunks],
+                num_new=num_new,
+            )  # (1, S, D)
         ends, end = [], 0
         for chunk in chunks:
             end += chunk.end - chunk.start
             if chunk.last:
                 ends.append(end - 1)
         last = hidden_states[0] if len(ends) == end else hidden_states[0, ends]
-        logits = self._model.decoder.lm_head(last)  # (n, V)
+        with self._adapters.active([(chunk.generation.request.adapter, 1) for chunk in chunks if chunk.last]):
+            logits = self._model.decoder.lm_head(last)  # (n, V)
         self._counters.model_s += time.perf_counter() - started
         return logits
 

@@ -303,4 +303,5 @@ class Scheduler:
         length = len(generation.prompt_ids)
         stretched = self._position_limit is not None and length > self._position_limit
         owner = None if self._share_prefixes else id(generation.request)
-        return self._secret + repr((length if stretched else None, owner)).encode()
+        adapter = generation.request.adapter
+        return self._secret + repr((length if stretched else None, owner, adapter)).encode()
