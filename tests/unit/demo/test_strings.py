@@ -86,3 +86,4 @@ def test_the_examples_are_the_repositorys():
     folder = Path(__file__).parents[3] / "examples"
     for each in files("internvl.demo").joinpath("examples").iterdir():
         assert each.read_bytes() == (folder / each.name).read_bytes()
+    assert all(each.is_symlink() for each in folder.glob("*.png"))
