@@ -88,7 +88,7 @@ class Watchers:
 
     on_step: Callable[[StepRecord], None] | None = None
     validation: Callable[[], Iterable[Any]] | None = None
-    """Fresh batches to measure; as many on every rank."""
+    """Fresh batches to measure; what a rank has more than another is left out."""
     answers: Callable[[Any], list[dict[str, str]]] | None = None
     """(model) -> question, expected and answer of some rows."""
     on_event: Callable[[str, int, Mapping[str, Any]], None] | None = None
@@ -275,9 +275,12 @@ class Trainer:
         state = self.objective.state_dict()  # measuring must not move a running mean
         self.losses.eval()
         with self.average.applied() if self.average is not None else nullcontext():
-            for number, batch in enumerate(self.watchers.validation()):
-                if number >= self.config.run.validate_batches:
+            batches = iter(self.watchers.validation())
+            for _ in range(self.config.run.validate_batches):
+                batch = next(batches, None)
+                if self._all(batch is None):  # ranks may hold one more than others
                     break
+                assert batch is not None
                 moved = batch.to(self.where.device)
                 with autocast(self.config.run.precision, self.where.device):
                     sums = self.objective(self.losses, moved)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from internvl.models.internvl import InternVLModel
-from internvl.train.batch import TrainBatch
+from internvl.train.batch import IGNORE_INDEX, TrainBatch
 from internvl.train.config import TrainConfig
 from internvl.train.flops import measured_flops, peak_flops, work_of
 from internvl.train.preference import PreferenceBatch
@@ -105,7 +105,7 @@ def predict(
         gradient_bytes=gradients // num_ranks,
         optimizer_bytes=(state + average) // num_ranks,
         activation_bytes=max((activation_bytes(config, model, row, half=half) for row in rows), default=0),
-        tokens_per_step=sum(row.num_tokens for row in rows) / count * per_step,
+        tokens_per_step=sum(sum(lengths_of(row)) for row in rows) / count * per_step,
         labels_per_step=sum(row.num_valid_tokens for row in rows) / count * per_step,
         tiles_per_step=sum(row.num_tiles for row in rows) / count * per_step,
         documents_per_step=sum(len(lengths_of(row)) for row in rows) / count * per_step,
@@ -118,9 +118,11 @@ def predict(
 
 
 def lengths_of(batch: TrainBatch) -> list[int]:
-    """Tokens of each document or row that holds labels or text; what only fills a packed row is none."""
+    """Tokens of each document or row; what only fills a packed row up, and so has no label, is none."""
     if batch.cu_seqlens is not None:
-        return batch.cu_seqlens.diff().tolist()
+        lengths = batch.cu_seqlens.diff().tolist()
+        labels = batch.labels[0].split(lengths)
+        return [n for n, own in zip(lengths, labels, strict=True) if bool((own != IGNORE_INDEX).any())]
     if batch.attention_mask is not None:
         return batch.attention_mask.sum(dim=1).tolist()
     return [batch.input_ids.shape[1]] * batch.input_ids.shape[0]
@@ -130,7 +132,7 @@ def efficiency(config: TrainConfig, rows: Sequence[TrainBatch]) -> float:
     """Share of the places of packed rows (of `max_tokens`) or padded batches that hold tokens."""
     packed = config.data.packing and not config.objective.is_preference
     places = sum(config.data.max_tokens if packed else row.input_ids.numel() for row in rows)
-    return sum(row.num_tokens for row in rows) / places if places else 0.0
+    return sum(sum(lengths_of(row)) for row in rows) / places if places else 0.0
 
 
 def activation_bytes(config: TrainConfig, model: InternVLModel, row: TrainBatch, *, half: bool) -> int:

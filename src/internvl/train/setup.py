@@ -230,9 +230,8 @@ def export(trainer: Trainer, config: TrainConfig) -> Path | None:
 
 def save_as(model: InternVLModel, target: Path, config: TrainConfig) -> Path:
     """Write a model in the dtype of the export; the model itself keeps its own."""
-    copy = InternVLModel.__new__(InternVLModel)
     with torch.device("meta"):
-        copy.__init__(model.config, image_token_id=model.image_token_id)  # type: ignore[misc]
+        copy = InternVLModel(model.config, image_token_id=model.image_token_id)
     dtype = getattr(torch, config.export.dtype)
     weights = {name: parameter.detach().to("cpu", dtype) for name, parameter in model.state_dict().items()}
     copy.load_state_dict(weights, assign=True)
