@@ -168,22 +168,24 @@ class TrainDataset:
         """Return the next sample and what it was drawn as.
 
         Raises:
-            DataError: A row cannot be used and `on_bad_row` is "stop".
+            DataError: A row cannot be used and `on_bad_row` is "stop", or no row can.
             StopIteration: The epochs are over.
         """
         if self._samples is None:
             ahead = self._new_mixture()
             ahead.load_state_dict(self._mixture.state_dict())
             self._samples = draw_samples(self._maker, self._own(ahead), self.config.num_workers)
-        while True:
-            drawn = next(self._samples)
+        reason = ""
+        patience = 10 + sum(len(source) for source in self.sources.values())
+        for _ in range(patience):
+            draw, sample = next(self._samples)
             next(self._own(self._mixture))  # what was read ahead does not count as seen
-            draw, sample = drawn
-            if isinstance(sample, BadRow):
-                self._note_bad(sample)
-                continue
-            self._note(draw, sample)
-            return draw, sample
+            if not isinstance(sample, BadRow):
+                self._note(draw, sample)
+                return draw, sample
+            self._note_bad(sample)
+            reason = sample.reason
+        raise DataError(f"none of {patience} rows in a row can be used; the last: {reason}")
 
     def again(self, draw: Draw) -> TrainSample:
         """Return the sample of a draw once more; the order does not move."""

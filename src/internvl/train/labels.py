@@ -310,9 +310,8 @@ def _border(
     begin = len(_known_words(tokenizer, tuple(piece.segment for piece in chunk[:start]), first))
     if end == len(chunk):
         return slice(begin, length)
-    if (
-        tokenizer.token_to_id(chunk[end - 1].segment.text) is not None
-    ):  # one token: what follows stands by itself
+    one_token = tokenizer.token_to_id(chunk[end - 1].segment.text) is not None
+    if one_token:  # what follows stands by itself
         behind = tuple(piece.segment for piece in chunk[end:])
         return slice(begin, length - len(_known_words(tokenizer, behind, False)))
     return slice(begin, len(_words(tokenizer, chunk[:end], first=first)))

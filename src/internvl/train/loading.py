@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -57,13 +58,11 @@ def _sent(sample: TrainSample) -> dict[str, Any]:
 def _received(sent: dict[str, Any] | BadRow) -> TrainSample | BadRow:
     if isinstance(sent, BadRow):
         return sent
-    tensors = ("input_ids", "labels", "pixel_values")
-    return TrainSample(
-        **{
-            name: torch.from_numpy(value) if name in tensors and value is not None else value
-            for name, value in sent.items()
-        }
-    )
+    values: dict[str, Any] = {
+        name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+        for name, value in sent.items()
+    }
+    return TrainSample(**values)
 
 
 def _as_it_is(item: Any) -> Any:

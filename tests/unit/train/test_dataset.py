@@ -188,6 +188,12 @@ def test_skipped_rows_are_counted_listed_and_remembered(flawed, processor):
     assert other.report.num_bad_rows == 3
 
 
+def test_an_endless_run_over_bad_rows_alone_ends(flawed, processor):
+    write(flawed / "hopeless.jsonl", [{"conversations": 3}] * 4)
+    with pytest.raises(DataError, match=r"none of 14 rows .*hopeless\.jsonl"):
+        next(make_dataset(config(flawed, "hopeless", on_bad_row="skip"), processor))
+
+
 def test_an_over_long_row_may_be_cut_off_but_not_inside_a_picture(flawed, processor):
     cut = config(flawed, "flawed", num_epochs=1, on_bad_row="skip", over_long="truncate")
     dataset = make_dataset(cut, processor)
