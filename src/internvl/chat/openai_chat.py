@@ -34,10 +34,18 @@ class ChatTask:
     options: ChatOptions
     gen_config: GenerationConfig
 
+    @property
+    def adapter(self) -> str | None:
+        """The adapter that the body's `model` names; None: the model itself."""
+        return self.body.model if self.body.model in self.engine.adapters else None
+
     def submit(self) -> Request:
         """Prepare the prompt and hand it to the engine; raises as `Engine.submit` does."""
         return self.engine.submit(
-            self.options.conversation(self.body.messages), self.gen_config, fit_answer=self.body.fit_answer
+            self.options.conversation(self.body.messages),
+            self.gen_config,
+            fit_answer=self.body.fit_answer,
+            adapter=self.adapter,
         )
 
     def collect(self, request: Request, *, on_tokens: Callable[[int], None] | None = None) -> list[Response]:

@@ -166,7 +166,7 @@ class Pipeline:
             prompts: Any form of `call_forms`.
             gen_config: One for all, or one per prompt; None: greedy.
             do_preprocess: False: `prompts` are finished prompt texts, no template is put around them.
-            adapter_name: Refused unless None.
+            adapter_name: Which of `EngineConfig.adapters` answers; None: the model itself.
             use_tqdm: Show progress on stderr.
             tools: Functions that the model may ask for, in OpenAI's form. Calls come in
                 `Response.tool_calls`; answer them with messages of the role "tool".
@@ -179,14 +179,15 @@ class Pipeline:
             RequestError, MediaError: A single prompt that cannot be answered. In a list such a prompt gives a
                 Response with finish_reason "error" and `error_message`, and the others are answered.
         """
-        batch = self._read(prompts, do_preprocess, adapter_name)
+        batch = self._read(prompts, do_preprocess)
+        adapter = self._adapter(adapter_name)
         options = read_chat_options(
             tools=tools,
             tool_choice=tool_choice,
             parallel_tool_calls=parallel_tool_calls,
             enable_thinking=enable_thinking,
         )
-        deltas = self._deltas(batch, gen_config, options)
+        deltas = self._deltas(batch, gen_config, options, adapter)
         if batch.single:
             responses = collect_answers(deltas)
             return responses[0] if len(responses) == 1 else responses
@@ -210,14 +211,15 @@ class Pipeline:
         The last delta of each answer has a finish_reason. Arguments and errors as in calling the pipeline;
         leaving the iteration early aborts what is open.
         """
-        batch = self._read(prompts, do_preprocess, adapter_name)
+        batch = self._read(prompts, do_preprocess)
+        adapter = self._adapter(adapter_name)
         options = read_chat_options(
             tools=tools,
             tool_choice=tool_choice,
             parallel_tool_calls=parallel_tool_calls,
             enable_thinking=enable_thinking,
         )
-        return self._deltas(batch, gen_config, options)
+        return self._deltas(batch, gen_config, options, adapter)
 
     def session(self, system: str | None = None, *, enable_thinking: bool | None = None) -> Session:
         """Return a new conversation; `system` is its system message (None = the default, "" = an empty
@@ -262,11 +264,16 @@ class Pipeline:
     ) -> None:
         self.close()
 
-    def _read(self, prompts: Any, do_preprocess: bool, adapter_name: str | None) -> Batch:
-        if adapter_name is not None:
+    def _adapter(self, name: str | None) -> str | None:
+        """Raise ConfigError unless this is an adapter of the engine's, or None."""
+        if name is not None and name not in self.engine.adapters:
             raise ConfigError(
-                f"adapter_name={adapter_name!r}: merge the adapter into a checkpoint and load that one"
+                f"adapter_name={name!r}: this pipeline has {', '.join(self.engine.adapters) or 'no adapters'}; "
+                "name them when it is made: pipeline(model, adapters={'name': 'directory'})"
             )
+        return name
+
+    def _read(self, prompts: Any, do_preprocess: bool) -> Batch:
         if not do_preprocess:
             return self._read_raw(prompts)
         batch = read_prompts(prompts)
@@ -293,6 +300,7 @@ class Pipeline:
         batch: Batch,
         gen_config: GenerationConfig | Sequence[GenerationConfig] | None,
         options: ChatOptions,
+        adapter: str | None = None,
     ) -> Iterator[Response]:
         """Submit what was read and return the deltas of all its answers, taken apart where that was asked for.
 
@@ -306,10 +314,12 @@ class Pipeline:
             prompts = [options.conversation(_messages(prompt)) for prompt in batch.prompts]
             configs = _adapted(gen_config, lambda each: options.gen_config(each, self.engine.processor))
         if batch.single:
-            request = self.engine.submit(prompts[0], _one(configs), fit_answer=gen_config is None)
+            request = self.engine.submit(
+                prompts[0], _one(configs), fit_answer=gen_config is None, adapter=adapter
+            )
             deltas = self.engine.stream(request)
         else:
-            deltas = self.engine.stream_all(prompts, configs, fit_answer=gen_config is None)
+            deltas = self.engine.stream_all(prompts, configs, fit_answer=gen_config is None, adapter=adapter)
         return deltas if options.plain else self._taken_apart(deltas, options)
 
     def _taken_apart(self, deltas: Generator[Response], options: ChatOptions) -> Iterator[Response]:

@@ -92,6 +92,7 @@ class Answering:
         *,
         fit_answer: bool = False,
         caller: Caller = NOBODY,
+        adapter: str | None = None,
     ) -> Running:
         """Prepare a prompt and submit it.
 
@@ -100,6 +101,7 @@ class Answering:
             gen_config: How to answer.
             fit_answer: Shorten the answer to the room that the session has.
             caller: Whose uploaded files the messages may name, and whose share of the engine they take.
+            adapter: Which of the engine's adapters answers.
 
         Raises:
             InternVLError: Whatever is wrong with the request, or the server has no room.
@@ -117,6 +119,7 @@ class Answering:
                     deltas=deltas,
                     user=caller.name,
                     priority=caller.priority,
+                    adapter=adapter,
                 )
             )
             if self._config.log_prompts:

@@ -58,12 +58,12 @@ def read(body: ChatRequest, service: Service) -> Conversing:
 async def complete(talk: Conversing, service: Service, caller: Caller) -> dict[str, Any]:
     """Return the whole answer, a `ChatCompletion`."""
     answers = await talk.answer(service, caller)
-    return talk.task.completion(answers, service.model_name)
+    return talk.task.completion(answers, service.shown_name(talk.body.model))
 
 
 async def chunks(talk: Conversing, deltas: AsyncIterator[Response], service: Service) -> AsyncIterator[bytes]:
     """Yield the events of a streamed answer."""
-    head = answer_head("chatcmpl-", "chat.completion.chunk", service.model_name)
+    head = answer_head("chatcmpl-", "chat.completion.chunk", service.shown_name(talk.body.model))
     logprobs = LogprobTexts(service.processor, talk.gen_config.stop_token_ids)
     last: dict[int, Response] = {}
     num_calls: dict[int, int] = {}

@@ -103,7 +103,11 @@ async def _start(
     try:
         for each in inputs:
             running = await service.answering.start(
-                each, asked.gen_config, fit_answer=asked.body.fit_answer, caller=caller
+                each,
+                asked.gen_config,
+                fit_answer=asked.body.fit_answer,
+                caller=caller,
+                adapter=asked.task.adapter,
             )
             runnings.append(await held.enter_async_context(running))
     except BaseException:
@@ -134,14 +138,14 @@ async def _complete(
         for index, answer in sorted(answers.items())
     ]
     return Completion(
-        **_head(service),
+        **_head(asked, service),
         choices=choices,
         usage=_usage(answers, asked.gen_config.n),
     )
 
 
 async def _pieces(runnings: Sequence[Running], asked: Conversing, service: Service) -> AsyncIterator[bytes]:
-    head = _head(service)
+    head = _head(asked, service)
     logprobs = LogprobTexts(service.processor, asked.gen_config.stop_token_ids)
     last: dict[int, Response] = {}
     offsets: dict[int, int] = {}
@@ -227,5 +231,5 @@ def _reason(answer: Response) -> Any:
     return reason_of(answer)
 
 
-def _head(service: Service) -> dict[str, Any]:
-    return answer_head("cmpl-", "text_completion", service.model_name)
+def _head(asked: Conversing, service: Service) -> dict[str, Any]:
+    return answer_head("cmpl-", "text_completion", service.shown_name(asked.body.model))

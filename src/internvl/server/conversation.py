@@ -41,6 +41,7 @@ class Conversing:
             self.gen_config,
             fit_answer=self.body.fit_answer,
             caller=caller,
+            adapter=self.task.adapter,
         )
 
     async def deltas(self, running: Running) -> AsyncIterator[Response]:

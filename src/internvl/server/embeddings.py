@@ -47,7 +47,7 @@ async def create_embeddings(
 
 async def complete(body: EmbeddingRequest, service: Service, caller: Caller) -> EmbeddingList:
     """Return the features of all inputs, one after the other."""
-    service.check_model(body.model)
+    service.check_model(body.model, adapters=False)
     given: Any = body.input
     one = not isinstance(given, list) or isinstance(given[0], int)
     data, num_tokens, num_tiles = [], 0, 0

@@ -23,8 +23,8 @@ def _model(name: str, service: Service) -> Model:
 
 @router.get("/v1/models")
 async def list_models(service: ServiceDep) -> ModelList:
-    """List the names that the model answers to."""
-    return ModelList(object="list", data=[_model(name, service) for name in service.config.model_names])
+    """List the names that the model answers to, and its adapters."""
+    return ModelList(object="list", data=[_model(name, service) for name in service.all_names])
 
 
 @router.get("/v1/models/{model:path}")

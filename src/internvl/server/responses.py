@@ -107,7 +107,7 @@ def _frame(body: ResponseRequest, service: Service) -> dict[str, Any]:
         "id": new_id("resp_"),
         "object": "response",
         "created_at": service.now(),
-        "model": service.model_name,
+        "model": service.shown_name(body.model),
         "instructions": body.instructions,
         "max_output_tokens": body.max_output_tokens,
         "metadata": body.metadata or {},

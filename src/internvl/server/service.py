@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 
 from internvl.chat.pipeline import Pipeline
 from internvl.engine.engine import Engine
+from internvl.errors import ConfigError
 from internvl.media.source import short_name
 from internvl.preprocess.messages import nearest
 from internvl.preprocess.processor import Processor
@@ -31,6 +32,8 @@ class Service:
     def __init__(self, engine: Engine | Pipeline, config: ServerConfig) -> None:
         self.engine: Engine = engine.engine if isinstance(engine, Pipeline) else engine
         self.config = config
+        if both := set(config.model_names) & set(self.engine.adapters):
+            raise ConfigError(f"ServerConfig: {both.pop()!r} names the model and an adapter; rename one")
         self.created = int(time.time())
         self.gate = Gate(
             max_concurrent=config.max_concurrent_requests,
@@ -62,11 +65,21 @@ class Service:
         """Return the time as OpenAI's answers have it: seconds since 1970."""
         return int(time.time())
 
-    def check_model(self, name: str) -> None:
-        """Raise UnknownModel unless this server's model is called so."""
-        if name not in self.config.model_names:
+    @property
+    def all_names(self) -> tuple[str, ...]:
+        """What requests may call: the model by its names, then its adapters."""
+        return (*self.config.model_names, *self.engine.adapters)
+
+    def shown_name(self, asked: str | None) -> str:
+        """Return what an answer calls its model: the adapter that was asked for, or the model's shown name."""
+        return asked if asked is not None and asked in self.engine.adapters else self.model_name
+
+    def check_model(self, name: str, *, adapters: bool = True) -> None:
+        """Raise UnknownModel unless this server's model, or an adapter of it, is called so."""
+        known = self.all_names if adapters else self.config.model_names
+        if name not in known:
             raise UnknownModel(
-                f"the model {short_name(name)!r} is not served. {nearest(name, self.config.model_names)}",
+                f"the model {short_name(name)!r} is not served{'' if adapters else ' here'}. {nearest(name, known)}",
                 param="model",
             )
 

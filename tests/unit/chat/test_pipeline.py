@@ -3,11 +3,15 @@
 import logging
 
 import pytest
+import torch
 from PIL import Image
 
 import internvl
 from internvl.chat.pipeline import ChatTemplateConfig, pipeline
+from internvl.checkpoint.adapters_peft import save_adapter
+from internvl.checkpoint.load import load_model
 from internvl.errors import CheckpointError, ConfigError, MediaError, RequestError
+from internvl.nn.lora import LoraConfig, add_lora, lora_parameters
 from internvl.types import GenerationConfig
 from tiny_engines import picture, write_tiny_checkpoint
 
@@ -234,6 +238,21 @@ def test_lmdeploys_harmless_keywords_are_accepted(checkpoint):
         assert made("Hi", GREEDY, adapter_name=None).finish_reason == "length"
         with pytest.raises(ConfigError, match="adapter_name"):
             made("Hi", adapter_name="mine")
+
+
+def test_an_adapter_is_asked_for_by_its_name(checkpoint, tmp_path):
+    model = load_model(checkpoint)
+    add_lora(model, LoraConfig(r=4))
+    with torch.no_grad():
+        for parameter in lora_parameters(model):
+            parameter += 0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
+    path = save_adapter(model, tmp_path / "mine")
+    with pipeline(checkpoint, adapters={"mine": path}, session_len=512) as made:
+        base, mine = made("Hi", GREEDY), made("Hi", GREEDY, adapter_name="mine")
+        assert mine.token_ids != base.token_ids
+        assert [each.token_ids for each in made(["Hi"], GREEDY, adapter_name="mine")] == [mine.token_ids]
+        streamed = made.stream_infer("Hi", GREEDY, adapter_name="mine")
+        assert [token for delta in streamed for token in delta.token_ids] == mine.token_ids
 
 
 def test_media_domains_guard_what_is_fetched(checkpoint):

@@ -4,7 +4,10 @@ import logging
 
 import pytest
 
+from internvl.checkpoint.adapters_peft import save_adapter
+from internvl.checkpoint.load import load_model
 from internvl.cli import main, serve
+from internvl.nn.lora import LoraConfig, add_lora
 from internvl.server import run
 from tiny_engines import write_tiny_checkpoint
 
@@ -127,3 +130,18 @@ def test_what_cannot_be_is_refused_before_a_model_is_loaded(served, capsys, monk
 )
 def test_a_model_is_called_by_its_id_or_the_end_of_it(model, names):
     assert serve._names_of(model) == names
+
+
+def test_adapters_are_named_on_the_command_line(served, checkpoint, tmp_path, capsys):
+    model = load_model(checkpoint)
+    add_lora(model, LoraConfig(r=2))
+    path = save_adapter(model, tmp_path / "mine")
+    code, service, _ = served("--adapters", f"mine={path}", "--adapters", f"other={path}")
+    assert code == 0
+    assert service.all_names == ("tiny", "mine", "other")
+
+
+@pytest.mark.parametrize("given", [["mine"], ["=path"], ["a=x", "a=y"]])
+def test_an_adapter_without_a_name_or_with_a_taken_one_is_refused(served, given):
+    options = [word for text in given for word in ("--adapters", text)]
+    assert served(*options)[0] == 2

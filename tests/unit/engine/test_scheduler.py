@@ -18,7 +18,12 @@ def generation(keys, *, new=100, priority=0, user=None, pictures=(), request=Non
     """A generation that only the scheduler looks at; one letter is one token."""
     config = SimpleNamespace(max_new_tokens=new)
     request = request or SimpleNamespace(
-        priority=priority, user=user, gen_config=config, pictures=list(pictures), name="".join(map(str, keys))
+        priority=priority,
+        user=user,
+        adapter=None,
+        gen_config=config,
+        pictures=list(pictures),
+        name="".join(map(str, keys)),
     )
     return Generation(
         request=request,
