@@ -24,6 +24,7 @@ from internvl.checkpoint.transformers_files import picture_files
 from internvl.checkpoint.write_config import TokenIds, config_json
 from internvl.config.model import Layout, ModelConfig
 from internvl.errors import CheckpointError
+from internvl.nn.lora import has_lora
 
 if TYPE_CHECKING:
     from internvl.models.internvl import InternVLModel
@@ -76,10 +77,15 @@ def save_model(
     directory that is there already.
 
     Raises:
-        CheckpointError: the directory is there already, or the layout has no way to say what the model is.
+        CheckpointError: the directory is there already, or the layout has no way to say what the model is, or it has
+            adapters.
     """
     from internvl.checkpoint.tokenizer_export import read_source, write_tokenizer
 
+    if has_lora(model):
+        raise CheckpointError(
+            "this model has adapters beside its weights: write them with save_adapter, or merge them first (merge_lora)"
+        )
     parameters = dict(model.named_parameters())
     dtypes = {name: parameter.dtype for name, parameter in parameters.items()}
     tensors = plan_tensors(

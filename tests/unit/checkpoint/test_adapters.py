@@ -12,6 +12,7 @@ from internvl.checkpoint.adapters_config import CONFIG_NAME, AdapterConfig, shor
 from internvl.checkpoint.adapters_peft import PREFIX, WEIGHTS_NAME, load_adapter, save_adapter
 from internvl.checkpoint.convert import convert
 from internvl.checkpoint.load import load_model
+from internvl.checkpoint.save import save_model
 from internvl.errors import CheckpointError, ConfigError
 from internvl.nn.lora import LoraConfig, add_lora, has_lora, lora_parameters, merge_lora
 from tiny_checkpoint import write_checkpoint
@@ -143,6 +144,11 @@ def test_a_checkpoint_is_loaded_and_converted_with_an_adapter_merged(tmp_path):
     assert "merged" in done.notes[0]
     merged = load_model(tmp_path / "merged")
     torch.testing.assert_close(merged(*prompt(base)), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_model_with_adapters_is_not_saved_as_if_it_were_plain(tmp_path):
+    with pytest.raises(CheckpointError, match="save_adapter"):
+        save_model(adapted(), tmp_path / "model")
 
 
 def prompt(model):
