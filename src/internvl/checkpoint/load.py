@@ -174,8 +174,9 @@ def fill(
         setattr(module, leaf, nn.Parameter(parameter, requires_grad=False))
         full = isinstance(module, nn.Linear) and not any(tensor.is_meta for tensor in module.parameters())
         if packing is not None and full:
+            read = [by_parameter[f"{name}.{own}"] for own, _ in module.named_parameters()]
             replace(model, name, packing.packed(name, module, target))
-            for stored in {link.stored for link in parts} & names.stored.keys():
+            for stored in {link.stored for parts in read for link in parts} & names.stored.keys():
                 shards.release(names.stored[stored])
 
 
