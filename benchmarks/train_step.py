@@ -42,7 +42,7 @@ SHAPES = {
     "1b": ((896, 4864, 24, 14, 2, 64, 151_674), (1024, 24), 448),
 }
 ROW_TOKENS = 2048
-PEER_ROWS = 8
+PEER_ROWS = 4
 
 
 def make_config(shape: str) -> ModelConfig:

@@ -83,8 +83,9 @@ def shard(losses: TokenLoss, where: Ranks, precision: Precision) -> None:
 
 def last_of_step(losses: nn.Module, last: bool) -> None:
     """Say whether the next backward pass is the last before the update: only then are gradients exchanged."""
-    if hasattr(losses, "set_requires_gradient_sync"):
-        losses.set_requires_gradient_sync(last)
+    exchange = getattr(losses, "set_requires_gradient_sync", None)
+    if callable(exchange):  # sharded
+        exchange(last)
 
 
 def sum_over_ranks(values: Mapping[str, Tensor], where: Ranks) -> dict[str, float]:
