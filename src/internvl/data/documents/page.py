@@ -92,6 +92,9 @@ def make_page(rng: random.Random, *, split: Split, assets: Assets) -> DataSample
     writer = _Writer(rng, sheet, language, Values(rng, split, language), styles, heads)
     columns = writer.write()
     blocks = writer.blocks
+    lowest = max((run["box"][3] for run in sheet.runs), default=height)
+    if rng.random() < 0.5:  # cut off, as a screenshot or a note is
+        sheet.finish(lowest + body * rng.uniform(1, 4))
     truth: dict[str, Json] = {
         "text": "\n".join(block.text for block in blocks),
         "markdown": _markdown(blocks),
@@ -204,7 +207,7 @@ class _Writer:
         """Write headings, paragraphs and lists while there is room."""
         rng, size, space = self.rng, self.styles.text.size, self.language.space
         step = size * self.leading
-        full = rng.uniform(0.45, 1.0) * (bottom - flow.y) + flow.y
+        full = rng.uniform(0.6, 1.0) * (bottom - flow.y) + flow.y
         while full - flow.y > 4 * step:
             if rng.random() < 0.35:
                 style = self.heads.bold.sized(rng.uniform(1.1, 1.35))
