@@ -34,6 +34,8 @@ SKILLS: dict[str, SkillEntry] = {
     "form": SkillEntry("documents.form", "make_form", "filled forms: fields, ticked boxes, JSON"),
     "id_card": SkillEntry("documents.id_card", "make_id_card", "cards and badges of persons: fields, JSON"),
     "table": SkillEntry("documents.table", "make_table", "tables, plain to merged: Markdown, HTML, CSV, cells"),
+    "scene": SkillEntry("pictures.scene", "make_scene", "clip art: count, name, colour, place, relation, box, absent"),
+    "shape": SkillEntry("pictures.shapes", "make_shape", "coloured shapes: count, colour, place, relation, box"),
 }  # fmt: skip
 
 

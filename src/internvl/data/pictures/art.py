@@ -43,17 +43,19 @@ _MORE_THINGS = frozenset(
         "\n    ", ""
     ).split("|")
 )
-_NOT_THINGS = re.compile(r"o’clock|-thirty|moon|map of|^globe|sunset|sunrise|cityscape|bridge at|mailbox|"
-                         r"hourglass not|page (with|facing)|^sun behind|button|Japanese (?!castle|dolls)|fog$|"
-                         r"night with|stamp|[123]\w\w place|eject|with (arrow|pen|key)$|squared|^(in|out)box")  # fmt: skip
+_NOT_THINGS = re.compile(
+    r"o’clock|-thirty|moon|map of|^globe|sunset|sunrise|cityscape|bridge at|mailbox|"
+    r"hourglass not|page (with|facing)|^sun behind|button|Japanese (?!castle|dolls)|fog$|"
+    r"night with|stamp|[123]\w\w place|eject|with (arrow|pen|key)$|squared|^(in|out)box"
+)
 _NOT_FLIPPED = re.compile(r"left|right|clock|button|abc|input|calendar|keycap|sign|letter|symbol|arrow|flag")
 _SKIPPED_GROUPS = (None, "component")
 #: Words of names and keywords that tell nothing about what a drawing shows.
-_VAGUE = frozenset(
-    "the a an of with and in on for to face animal food drink fruit vegetable sport game tool object person man woman "
-    "place building vehicle red green blue yellow orange white black brown purple pink small large open closed old new "
-    "showing".split()
-)
+_VAGUE_WORDS = """
+the a an of with and in on for to face animal food drink fruit vegetable sport game tool object person man woman place
+building vehicle red green blue yellow orange white black brown purple pink small large open closed old new showing
+"""
+_VAGUE = frozenset(_VAGUE_WORDS.split())
 MAX_SEARCHED = 4000
 """Files that are looked at below one font directory, so that a huge tree costs no minutes."""
 
@@ -157,7 +159,9 @@ def find_art(assets: Assets) -> ArtBook | None:
             continue
         concepts.append(_concept(row, folder, noto, twemoji, keywords.get(row["emoji"], ())))
     return ArtBook(
-        concepts=tuple(concepts), things=tuple(filter(_is_thing, concepts)), held_out_is_unseen=twemoji is not None
+        concepts=tuple(concepts),
+        things=tuple(filter(_is_thing, concepts)),
+        held_out_is_unseen=twemoji is not None,
     )
 
 

@@ -41,7 +41,9 @@ def _bitmap_font(font: Path) -> ImageFont.FreeTypeFont:
     try:
         return ImageFont.truetype(str(font), NOTO_SIZE)
     except OSError as error:
-        raise ConfigError(f"{font} cannot be opened as a font with bitmaps of {NOTO_SIZE} px: {error}") from error
+        raise ConfigError(
+            f"{font} cannot be opened as a font with bitmaps of {NOTO_SIZE} px: {error}"
+        ) from error
 
 
 def draw_layered_emoji(font: Path, emoji: str) -> Image.Image | None:
@@ -138,7 +140,9 @@ def _contours(drawn: list[tuple[str, tuple[Any, ...]]]) -> list[list[tuple[float
                 target = end if last else _middle(control, controls[i + 1])
                 contours[-1] += _quadratic(contours[-1][-1], control, target)
         elif command not in ("closePath", "endPath"):
-            raise ConfigError(f"outlines with {command} are not TrueType's; expected Twemoji's font as Firefox ships it")
+            raise ConfigError(
+                f"outlines with {command} are not TrueType's; expected Twemoji's font as Firefox ships it"
+            )
     return [contour for contour in contours if len(contour) > 2]
 
 
@@ -151,7 +155,10 @@ def _quadratic(
 ) -> list[tuple[float, float]]:
     steps = [(i / _CURVE_STEPS, 1 - i / _CURVE_STEPS) for i in range(1, _CURVE_STEPS + 1)]
     return [
-        (s * s * a[0] + 2 * s * t * control[0] + t * t * b[0], s * s * a[1] + 2 * s * t * control[1] + t * t * b[1])
+        (
+            s * s * a[0] + 2 * s * t * control[0] + t * t * b[0],
+            s * s * a[1] + 2 * s * t * control[1] + t * t * b[1],
+        )
         for t, s in steps
     ]
 

@@ -45,7 +45,10 @@ def colour_names(rgb: np.ndarray) -> np.ndarray:
     spread = high - low
     safe = np.where(spread > 0, spread, 1)
     r, g, b = values.T
-    hue = np.where(high == r, (g - b) / safe % 6, np.where(high == g, (b - r) / safe + 2, (r - g) / safe + 4)) * 60
+    hue = (
+        np.where(high == r, (g - b) / safe % 6, np.where(high == g, (b - r) / safe + 2, (r - g) / safe + 4))
+        * 60
+    )
     saturation = spread / np.where(high > 0, high, 1)
     names = np.full(len(values), -1, np.int64)
 
