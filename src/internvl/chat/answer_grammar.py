@@ -12,7 +12,7 @@ import re
 from internvl.answer_format import AnswerFormat
 from internvl.chat.reasoning import Marks
 from internvl.chat.tools import Tool, ToolUse
-from internvl.engine.grammar_source import json_rule, lark_string, regex_terminal
+from internvl.engine.grammar_source import choice_terminal, json_rule, lark_string, regex_terminal
 from internvl.errors import RequestError
 from internvl.preprocess.tokenizer import Tokenizer
 from internvl.preprocess.tool_format import ToolFormat
@@ -98,7 +98,7 @@ class _Rules:
         elif kind == "regex":
             body = regex_terminal(str(value))
         else:
-            body = " | ".join(map(lark_string, value))
+            body = choice_terminal(value)
         self.lines.append(f"body: {body}")
 
     def add_free_text(self, use: ToolUse, tool_format: ToolFormat) -> str:

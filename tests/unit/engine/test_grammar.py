@@ -16,7 +16,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from internvl.engine.grammar import Grammars
-from internvl.engine.grammar_source import MAX_CHARS
+from internvl.engine.grammar_source import (
+    MAX_CHARS,
+    MAX_CHOICE_CHARS,
+    MAX_EXPRESSION_CHARS,
+    MAX_PROPERTIES,
+    MAX_RULE_CHARS,
+    grammar_source,
+)
 from internvl.errors import ConfigError, MissingDependencyError, RequestError
 from internvl.preprocess.tokenizer import GROUNDING_TOKENS, load_tokenizer
 from internvl.types import GenerationConfig
@@ -280,9 +287,50 @@ UNFOLLOWABLE = [
     ({"regex": "(" * 5000 + "a" + ")" * 5000}, ["regex"]),
     ({"grammar": "start: nothing"}, ["grammar", "nothing"]),
     ({"grammar": "start: " + "(" * 5000 + '"a"' + ")" * 5000}, ["nested"]),
-    ({"regex": "a" * (MAX_CHARS + 1)}, [str(MAX_CHARS)]),
-    ({"choice": ["a" * MAX_CHARS, "b"]}, [str(MAX_CHARS)]),
+    ({"regex": "a" * (MAX_EXPRESSION_CHARS + 1)}, ["regex", str(MAX_EXPRESSION_CHARS)]),
+    ({"choice": ["a" * MAX_CHOICE_CHARS, "b"]}, ["choice", str(MAX_CHOICE_CHARS)]),
+    ({"json_schema": {"description": "a" * MAX_CHARS}}, ["json_schema", str(MAX_CHARS)]),
+    ({"grammar": "start: " + '"a"? ' * (MAX_RULE_CHARS // 5)}, ["grammar", str(MAX_RULE_CHARS)]),
+    (
+        {"json_schema": {"properties": dict.fromkeys(map(str, range(MAX_PROPERTIES + 1)), {})}},
+        ["5001", "5000"],
+    ),
+    ({"grammar": 'start: %json {"type": "array", "items": ' + "[" * 200 + "]" * 200 + "}"}, ["nested"]),
 ]
+
+LONG = "[a-z]?" * (MAX_EXPRESSION_CHARS // 12 + 1)
+"""Half of what one answer's patterns may have, and a little more."""
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "string", "pattern": LONG * 2},
+        {"anyOf": [{"type": "string", "pattern": LONG}, {"type": "array", "items": {"pattern": LONG}}]},
+        {"$defs": {"a": {"pattern": LONG}}, "properties": {"pattern": {"pattern": LONG}}},
+        {"patternProperties": {LONG: {}, LONG + "y": {}}},
+        {"propertyNames": {"pattern": LONG}, "additionalProperties": {"pattern": LONG}},
+        {"x-guidance": {"whitespace_pattern": LONG}, "not": {"pattern": LONG}},
+    ],
+)
+def test_patterns_are_counted_together_wherever_they_stand_in_a_schema(schema):
+    one = json.dumps({"pattern": LONG})
+    two = f"start: a b\na: %json {one}\nb: %json {one}"
+    for wanted in (
+        {"json_schema": schema},
+        {"grammar": two},
+        {"grammar": f"start: %json {json.dumps(schema)}"},
+    ):
+        with pytest.raises(RequestError, match="patterns together.*16384"):
+            grammar_source(GenerationConfig(**wanted).answer_format)
+
+
+def test_what_only_looks_like_a_pattern_is_not_counted():
+    values = [{"pattern": LONG * 2}]
+    schema = {"enum": values, "default": values, "properties": {"pattern": {"const": "a"}}}
+    grammar_source(GenerationConfig(json_schema=schema).answer_format)
+    large = json.dumps({"description": "a" * (MAX_CHARS - 100)})
+    grammar_source(GenerationConfig(grammar=f"start: %json {large}").answer_format)
 
 
 @pytest.mark.parametrize(("wanted", "words"), UNFOLLOWABLE)
@@ -363,7 +411,8 @@ def test_equal_formats_are_compiled_once_and_answers_do_not_share_their_place(mo
     assert not torch.isfinite(second.mask(torch.zeros(own._tokenizer.vocab_size))[b])
     assert len(compiled) == 1
     for n in range(9):  # only so much is remembered
-        own.constraint(GenerationConfig(regex="a" * (MAX_CHARS - n)).answer_format)
+        schema = {"type": "null", "description": "a" * (MAX_CHARS - 100 - n)}
+        own.constraint(GenerationConfig(json_schema=schema).answer_format)
     own.constraint(wanted)
     assert compiled.count(wanted) == 2
 

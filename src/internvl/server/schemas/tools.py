@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from internvl.chat.tools import MAX_TOOLS
+from internvl.engine.grammar_source import MAX_EXPRESSION_CHARS
 from internvl.server.schemas.base import Strict, by_field, by_shape, one_of
 
 JsonSchema = dict[str, Any]
-#: Compiling takes memory by the length: an odd expression of 100 kB needs 800 MB.
-Expression = Annotated[str, Field(min_length=1, max_length=16_384)]
+Expression = Annotated[str, Field(min_length=1, max_length=MAX_EXPRESSION_CHARS)]
 FunctionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")]
 
 
