@@ -88,6 +88,11 @@ def replace(path: Path, write: Callable[[Path], None]) -> None:
     unfinished.replace(path)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text file."""
+    path.write_text(text, encoding="utf8")
+
+
 def write_lines(path: Path, rows: Sequence[Json]) -> None:
     """Write JSON, one row a line."""
     path.write_text("".join(dumps(row) + "\n" for row in rows), encoding="utf8")

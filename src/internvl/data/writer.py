@@ -35,6 +35,7 @@ from internvl.data.shards import (
     write_lines,
     write_parquet,
     write_tar,
+    write_text,
 )
 from internvl.data.skills import load_skill, make_sample
 from internvl.errors import ConfigError
@@ -277,4 +278,4 @@ def _write_meta(directory: Path) -> None:
             "length": job.count,
         }
     text = json.dumps(meta, indent=2) + "\n"
-    replace(directory / "meta.json", lambda target: target.write_text(text, encoding="utf8") and None)
+    replace(directory / "meta.json", lambda target: write_text(target, text))

@@ -104,7 +104,7 @@ class _Invoice:
         self._sums(body, items)
         image = self.sheet.finish(body.y + self.size * rng.uniform(2, 6))
         money = self.money
-        rows = [
+        rows: list[dict[str, Json]] = [
             {
                 "description": name,
                 "quantity": count,
@@ -218,7 +218,8 @@ class _Invoice:
         flow.gap(size * 0.3)
         if not band:
             flow.rule(self.accent, space=size * 0.15)
-        lines, items = rng.random() < 0.4, []
+        lines = rng.random() < 0.4
+        items: list[tuple[str, int, int]] = []
         for price in amounts(rng, rng.randint(1, 9), 90000):
             name = self.values.pick(rng.choice(("service", "service", "product"))).capitalize()
             if rng.random() < 0.3:

@@ -38,6 +38,12 @@ _UDHR = {"de": "deu_1996", "el": "ell_monotonic", "es": "spa", "fa": "pes_1", "f
 """wordfreq's code -> UDHR's key, where the language's tag does not say it."""
 _PUNCTUATION = "\u2019\u201c\u201d\u2014\u060c\u061b\u061f\u0964\u3001\u3002"
 MAX_WORD = 16
+_LEFT_OUT = """
+anal anus ass bitch boobs cock cum cunt dick dildo fuck fucked fucking fuckin hitler milf naked nazi nazis nigga nigger
+nude orgasm penis porn pornography prostitute pussy rape raped rapist sex sexual sexy shit slut suicide tits vagina
+whore xxx
+"""
+"""Words that nobody wants to find in an example."""
 HELD_OUT_TENTHS = 1
 
 T = TypeVar("T")
@@ -126,6 +132,8 @@ def read_language(code: str, split: Split, text: Path | None) -> Language:
         for w in found
         if len(w) <= MAX_WORD and all(map(_is_letter, w)) and (script == "Latn" or not w.isascii())
     ]
+    left_out = frozenset(_LEFT_OUT.split())
+    found = [word for word in found if word.lower() not in left_out]
     # letters of two words or fewer belong to foreign names
     common = {c for c, n in Counter(c for word in found for c in set(word)).items() if n > 2}
     words = of_split((word for word in found if common.issuperset(word)), split)

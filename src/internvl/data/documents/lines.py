@@ -19,7 +19,7 @@ from internvl.data.documents.language import (
     write_sentence,
     write_words,
 )
-from internvl.data.documents.sheet import Sheet, Style
+from internvl.data.documents.sheet import Align, Sheet, Style
 from internvl.data.documents.typefaces import find_hands
 from internvl.data.documents.values import Values
 from internvl.data.sample import Assets, DataSample, Json, Split, Turn
@@ -152,12 +152,12 @@ def _write(
     w, h = sheet.image.size
     left = rng.uniform(0.1, 0.9) * max(0.0, w - width)
     top = rng.uniform(0.1, 0.9) * max(0.0, h - step * len(lines))
-    align = "right" if rtl else rng.choice(("left", "left", "center"))
+    align: Align = "right" if rtl else rng.choice(("left", "left", "center"))
     x = {"left": left, "center": left + width / 2, "right": left + width}[align]
     if len(lines) == 1 and rng.random() < 0.06:
         y = round(top + style.size * 1.08)
         sheet.rule(left, y, left + width, ink=style.ink, width=max(1, style.size // 18))
     return [
-        sheet.text(x, top + n * step + style.size * 0.95, line, style, role="line", align=align)  # type: ignore[arg-type]
+        sheet.text(x, top + n * step + style.size * 0.95, line, style, role="line", align=align)
         for n, line in enumerate(lines)
     ]

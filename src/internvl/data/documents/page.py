@@ -16,7 +16,7 @@ from internvl.data.documents.language import (
     write_paragraph,
     write_words,
 )
-from internvl.data.documents.sheet import Flow, Sheet, Styles, enclose
+from internvl.data.documents.sheet import Align, Flow, Sheet, Style, Styles, enclose
 from internvl.data.documents.values import Values
 from internvl.data.sample import Assets, DataSample, Json, Split, Turn, box_answer
 
@@ -188,11 +188,11 @@ class _Writer:
 
     def _title(self, flow: Flow) -> None:
         style = self.heads.bold.sized(self.rng.uniform(1.5, 2.2))
-        align = self.rng.choice(("left", "center"))
+        align: Align = self.rng.choice(("left", "center"))
         space = self.language.space
         self._add(
             "title", flow, self._phrase(1, 6),
-            lambda t: flow.paragraph(t, style, role="title", align=align, space=space),  # type: ignore[arg-type]
+            lambda t: flow.paragraph(t, style, role="title", align=align, space=space),
         )  # fmt: skip
         if self.rng.random() < 0.3 and self.language.script == "Latn":
             line = f"{self.values.person()}, {self.values.date(self.values.day())}"
@@ -201,7 +201,7 @@ class _Writer:
                 flow,
                 line,
                 lambda t: flow.paragraph(t, self.styles.italic, role="byline", align=align),
-            )  # type: ignore[arg-type]
+            )
 
     def _fill(self, flow: Flow, bottom: float) -> None:
         """Write headings, paragraphs and lists while there is room."""
@@ -215,8 +215,8 @@ class _Writer:
                     "heading",
                     flow,
                     self._phrase(1, 4),
-                    lambda t, s=style: flow.paragraph(t, s, role="heading", space=space),
-                )  # type: ignore[misc]
+                    _paragraph(flow, style, space),
+                )
             lines = (full - flow.y) / step - 1
             if lines < 1:
                 break
@@ -256,6 +256,10 @@ class _Writer:
             lambda t: inner.paragraph(t, self.styles.text, role="item", space=self.language.space),
         )
         flow.y = inner.y
+
+
+def _paragraph(flow: Flow, style: Style, space: str) -> Callable[[str], list[dict[str, Json]]]:
+    return lambda text: flow.paragraph(text, style, role="heading", space=space)
 
 
 def _markdown(blocks: list[_Block]) -> str:

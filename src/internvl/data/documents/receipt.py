@@ -10,7 +10,7 @@ from internvl.data.documents.finish import finish
 from internvl.data.documents.labels import RECEIPT_LANGUAGES, receipt_labels
 from internvl.data.documents.language import Language, pick_language, typefaces_of
 from internvl.data.documents.record import Record, reading_text
-from internvl.data.documents.sheet import Flow, Sheet, Styles
+from internvl.data.documents.sheet import Align, Flow, Sheet, Styles
 from internvl.data.documents.values import Money, Values, amounts
 from internvl.data.sample import Assets, DataSample, Json, Split, Turn
 
@@ -141,23 +141,23 @@ class _Receipt:
     def _head(self) -> None:
         """Shop, address, number, date."""
         rng, flow, values, styles, record = self.rng, self.flow, self.values, self.styles, self.record
-        align = rng.choice(("center", "center", "left"))
+        align: Align = rng.choice(("center", "center", "left"))
         company = values.company()
         company = company.upper() if rng.random() < 0.4 else company
         record.add(
             "company",
             "company name",
             flow.paragraph(company, styles.bold.sized(rng.uniform(1.0, 1.5)), role="company", align=align),
-        )  # type: ignore[arg-type]
+        )
         if rng.random() < 0.85:
             address = f"{values.street()}, {values.postcode()} {values.city()}"
             address = address.upper() if rng.random() < 0.3 else address
             record.add(
                 "address", "address", flow.paragraph(address, styles.text, role="address", align=align)
-            )  # type: ignore[arg-type]
+            )
         if rng.random() < 0.5:
             phone, label = values.phone(), self.labels["phone"]
-            run = flow.line(f"{label}: {phone}", styles.text, role="phone", align=align)  # type: ignore[arg-type]
+            run = flow.line(f"{label}: {phone}", styles.text, role="phone", align=align)
             record.add("phone", "telephone number", [run], label=label, value=phone)
         if rng.random() < 0.6:
             flow.gap(styles.text.size * 0.5)
@@ -235,7 +235,10 @@ class _Receipt:
             amount = money.number(item.amount)
             if form == "two":
                 flow.line(name, style, role="item_name")
-                rows = [(f"  {item.quantity} x {money.number(price)}", 0, "left"), (amount, 1, "right")]
+                rows: list[tuple[str, float, Align]] = [
+                    (f"  {item.quantity} x {money.number(price)}", 0, "left"),
+                    (amount, 1, "right"),
+                ]
             elif form == "columns":
                 rows = [(name, 0, "left"), (str(item.quantity), 0.62, "right"), (amount, 1, "right")]
             elif form == "dotted":
@@ -247,7 +250,7 @@ class _Receipt:
                 rows[0] = (name + " " + "." * max(0, dots), 0, "left")
             else:
                 rows = [(f"{item.quantity} x {name}", 0, "left"), (amount, 1, "right")]
-            flow.row(rows, style, roles=("item",) * len(rows))  # type: ignore[arg-type]
+            flow.row(rows, style, roles=("item",) * len(rows))
         self._rule()
         return items
 

@@ -1,0 +1,407 @@
+"""Skill `table`: tables from plain to merged, to be turned into Markdown, HTML or CSV, or asked about cell by cell."""
+
+from __future__ import annotations
+
+import csv
+import io
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from html import escape
+
+from internvl.data.documents.asking import ask_absent, choose
+from internvl.data.documents.finish import finish
+from internvl.data.documents.language import Language, drawable, pick_language, typefaces_of
+from internvl.data.documents.sheet import Align, Sheet, Styles
+from internvl.data.documents.values import Values
+from internvl.data.sample import Assets, DataSample, Json, Split, Turn
+
+_MARKDOWN_QUESTIONS = (
+    "Convert the table in this image to Markdown.", "Give me this table as Markdown.", "Table to Markdown.",
+    "Write the table in Markdown.", "Transcribe the table as a Markdown table.",
+    "Turn the picture into a Markdown table.",
+    "Read the table; answer in Markdown.", "Markdown of the table, please.", "Reproduce this table in Markdown.",
+    "Extract the table as Markdown.",
+)  # fmt: skip
+_HTML_QUESTIONS = (
+    "Convert the table in this image to HTML.", "Give me this table as HTML.", "Table to HTML.",
+    "Write the table in HTML.", "Transcribe the table as HTML, merged cells included.",
+    "Turn the table into HTML code.",
+    "Read the table; answer in HTML.", "HTML of the table, please.", "Extract the table as HTML.",
+    "Reproduce this table in HTML.",
+)  # fmt: skip
+_CSV_QUESTIONS = (
+    "Convert the table in this image to CSV.", "Give me this table as CSV.", "Table to CSV.", "Write the table as CSV.",
+    "Transcribe the table as comma-separated values.", "Extract the table as CSV.", "Read the table; answer in CSV.",
+    "CSV of the table, please.",
+)  # fmt: skip
+_CELL_QUESTIONS = (
+    'What is the value of "{column}" for "{row}"?', 'What stands in the row "{row}" under "{column}"?',
+    "{row}: what is the {column}?", "Look up {column} for {row}.", 'Which entry belongs to "{row}" and "{column}"?',
+    "What is the {column} of {row}?", 'Read the cell in row "{row}", column "{column}".', "Give the {column} of {row}.",
+    'In the column "{column}", what does the row "{row}" say?', "Find {row} and tell me its {column}.",
+)  # fmt: skip
+_ROWS_QUESTIONS = (
+    "How many rows does the table have, without the header? Answer with a number.",
+    "How many rows of data are there? Answer with a number.",
+    "Count the data rows. Answer with a number.",
+)
+_COLUMNS_QUESTIONS = (
+    "How many columns does the table have? Answer with a number.",
+    "Count the columns. Answer with a number.",
+)
+_HEADER_QUESTIONS = (
+    "List the column headers, separated by commas.",
+    "What are the columns called? Separate them by commas.",
+)
+_HIGHEST_QUESTIONS = ("Which row has the highest {column}?", 'Which row has the largest value in "{column}"?')
+_LOWEST_QUESTIONS = ("Which row has the lowest {column}?", 'Which row has the smallest value in "{column}"?')
+_LOOKS = ("grid", "grid", "lines", "header", "zebra", "book")
+_HELD_OUT_LOOKS = ("grid", "zebra", "boxed_header", "plain")
+
+
+@dataclass(slots=True)
+class Cell:
+    """A cell; `row` and `column` count from the upper left of what it covers."""
+
+    row: int
+    column: int
+    text: str
+    header: bool = False
+    rowspan: int = 1
+    colspan: int = 1
+    box: list[float] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Table:
+    """Cells in reading order; covered places have none."""
+
+    num_rows: int
+    num_columns: int
+    cells: list[Cell]
+    num_header_rows: int = 1
+    numeric: frozenset[int] = frozenset()
+    """Columns whose cells are numbers that can be compared."""
+
+    @property
+    def merged(self) -> bool:
+        """Whether any cell covers several places."""
+        return any(cell.rowspan > 1 or cell.colspan > 1 for cell in self.cells)
+
+    def grid(self) -> list[list[str]]:
+        """Return the texts by place; a merged cell's text stands at its upper left, the rest is empty."""
+        grid = [[""] * self.num_columns for _ in range(self.num_rows)]
+        for cell in self.cells:
+            grid[cell.row][cell.column] = cell.text
+        return grid
+
+    def markdown(self) -> str:
+        """Return the table as Markdown, first row as header.
+
+        >>> Table(2, 1, [Cell(0, 0, "a|b", True), Cell(1, 0, "1")]).markdown()
+        '| a\\\\|b |\\n| --- |\\n| 1 |'
+        """
+        lines = ["| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in self.grid()]
+        return "\n".join([lines[0], "| " + " | ".join(["---"] * self.num_columns) + " |", *lines[1:]])
+
+    def html(self) -> str:
+        """Return the table as HTML in one line, with spans and without attributes of looks."""
+        rows: list[str] = []
+        for number in range(self.num_rows):
+            cells = []
+            for cell in (cell for cell in self.cells if cell.row == number):
+                tag = "th" if cell.header else "td"
+                spans = f' rowspan="{cell.rowspan}"' if cell.rowspan > 1 else ""
+                spans += f' colspan="{cell.colspan}"' if cell.colspan > 1 else ""
+                cells.append(f"<{tag}{spans}>{escape(cell.text, quote=False)}</{tag}>")
+            rows.append(f"<tr>{''.join(cells)}</tr>")
+        return f"<table>{''.join(rows)}</table>"
+
+    def csv(self) -> str:
+        """Return the table as CSV, without the last line end."""
+        buffer = io.StringIO()
+        csv.writer(buffer, lineterminator="\n").writerows(self.grid())
+        return buffer.getvalue().rstrip("\n")
+
+
+def make_table(rng: random.Random, *, split: Split, assets: Assets) -> DataSample:
+    """Make a table and ask for it, or about it."""
+    language = pick_language(rng, assets, split, english=0.65, other=0.0)
+    values = Values(rng, split, language)
+    faces = typefaces_of(language, split)
+    size = rng.randint(15, 22)
+    styles = Styles.of(rng.choice(faces), size, (rng.choice((0, 20, 50)),) * 3)
+    table = _content(rng, values, language, styles)
+    sheet, caption = _draw(rng, table, styles, values, split)
+    truth: dict[str, Json] = {
+        "caption": caption, "html": table.html(), "markdown": table.markdown(), "csv": table.csv(),
+        "rows": table.num_rows, "columns": table.num_columns, "header_rows": table.num_header_rows,
+        "cells": [
+            {"row": c.row, "column": c.column, "rowspan": c.rowspan, "colspan": c.colspan, "text": c.text,
+             "role": "header" if c.header else "cell", "box": c.box}
+            for c in table.cells
+        ],
+    }  # fmt: skip
+    return finish(
+        rng, sheet.image, skill="table", language=language.code, turns=_turns(rng, table, split), truth=truth,
+        text_px=sheet.min_size, split=split, looks=(0.5, 0.35, 0.15),
+    )  # fmt: skip
+
+
+def _content(rng: random.Random, values: Values, language: Language, styles: Styles) -> Table:
+    """Fill a table: row names, then columns of one kind each."""
+    path = styles.text.path
+
+    def word() -> str:
+        text = drawable(values.word(), path)
+        return text[:1].upper() + text[1:]
+
+    rows, columns = rng.randint(2, 10), rng.randint(2, 6)
+    kinds = [
+        "name",
+        *rng.choices(
+            ("number", "number", "decimal", "percent", "money", "word", "date", "code", "yesno"),
+            k=columns - 1,
+        ),
+    ]
+    money = values.money()
+    decimals = rng.choice((1, 2, 3))
+    names: Callable[[], str] = rng.choice(
+        (
+            word,
+            word,
+            lambda: values.pick("city"),
+            lambda: values.pick("country"),
+            values.person,
+            lambda: values.pick("product").capitalize(),
+        )
+    )
+    group = "," if money.group == " " else money.group
+    makers: dict[str, Callable[[], str]] = {
+        "number": lambda: f"{rng.randint(0, 10 ** rng.randint(1, 5)):,}".replace(",", group),
+        "decimal": lambda: f"{rng.uniform(0, 100):.{decimals}f}".replace(".", money.decimal),
+        "percent": lambda: f"{rng.randint(0, 100)}%", "money": lambda: money.number(rng.randint(50, 900000)),
+        "word": word,
+        "date": lambda: values.date(values.day()), "code": values.code, "yesno": lambda: rng.choice(("yes", "no")),
+        "name": names,
+    }  # fmt: skip
+    heads: list[str] = []
+    while len(heads) < columns:
+        head = word() + (f" {word().lower()}" if rng.random() < 0.25 else "")
+        if rng.random() < 0.15 and heads:
+            head = str(rng.randint(1990, 2030))
+        if head not in heads:
+            heads.append(head)
+    first: list[str] = []
+    while len(first) < rows:
+        name = makers["name"]()
+        first += [name] if name not in first else []
+    body = [[name, *(makers[kind]() for kind in kinds[1:])] for name in first]
+    for row in body:
+        for c in range(1, columns):
+            if rng.random() < 0.03:
+                row[c] = rng.choice(("", "-", "n/a"))
+    cells = [Cell(0, c, text, header=True) for c, text in enumerate(heads)]
+    cells += [Cell(r + 1, c, text) for r, row in enumerate(body) for c, text in enumerate(row)]
+    numeric = frozenset(
+        c for c, kind in enumerate(kinds) if kind in ("number", "decimal", "percent", "money")
+    )
+    table = Table(rows + 1, columns, cells, 1, numeric)
+    if rng.random() < 0.4:
+        table = _merge(rng, table, word)
+    return table
+
+
+def _merge(rng: random.Random, table: Table, word: object) -> Table:
+    """Give the table a second header row over groups of columns, or groups of rows in a new first column, or both."""
+    assert callable(word)
+    cells, rows, columns, heads = table.cells, table.num_rows, table.num_columns, table.num_header_rows
+    numeric = table.numeric
+    if columns >= 3 and rng.random() < 0.65:
+        for cell in cells:
+            cell.row += 1
+        new, c = [], 1
+        corner = next(cell for cell in cells if cell.row == 1 and cell.column == 0)
+        corner.row, corner.rowspan = 0, 2
+        while c < columns:
+            span = min(columns - c, rng.choice((1, 2, 2, 3)))
+            if span == 1:
+                below = next(cell for cell in cells if cell.row == 1 and cell.column == c)
+                below.row, below.rowspan = 0, 2
+            else:
+                new.append(Cell(0, c, word(), header=True, colspan=span))
+            c += span
+        cells, rows, heads = cells + new, rows + 1, 2
+    if rows - heads >= 3 and rng.random() < 0.55:
+        for cell in cells:
+            cell.column += 1
+        new, r = [Cell(0, 0, word(), header=True, rowspan=heads)], heads
+        while r < rows:
+            span = min(rows - r, rng.choice((1, 2, 3, 4)))
+            new.append(Cell(r, 0, word(), rowspan=span))
+            r += span
+        cells, columns = cells + new, columns + 1
+        numeric = frozenset(c + 1 for c in numeric)
+    cells.sort(key=lambda cell: (cell.row, cell.column))
+    return Table(rows, columns, cells, heads, numeric)
+
+
+def _draw(
+    rng: random.Random, table: Table, styles: Styles, values: Values, split: Split
+) -> tuple[Sheet, str]:
+    """Draw the table and note the cells' boxes; returns the sheet and the caption above the table."""
+    size = styles.text.size
+    pad_x, pad_y = size * rng.uniform(0.5, 1.1), size * rng.uniform(0.25, 0.6)
+    widths = [size * 1.5] * table.num_columns
+    for cell in table.cells:
+        style = styles.bold if cell.header else styles.text
+        if cell.colspan == 1:
+            widths[cell.column] = max(widths[cell.column], style.width(cell.text) + 2 * pad_x)
+    for cell in table.cells:
+        if cell.colspan > 1:
+            covered = range(cell.column, cell.column + cell.colspan)
+            lack = styles.bold.width(cell.text) + 2 * pad_x - sum(widths[c] for c in covered)
+            for c in covered:
+                widths[c] += max(0.0, lack / cell.colspan)
+    height = size * 1.2 + 2 * pad_y
+    margin = size * rng.uniform(0.5, 2.5)
+    tone = rng.randint(236, 255)
+    caption = ""
+    top = margin
+    if rng.random() < 0.25:
+        caption = drawable(
+            f"{rng.randint(1, 20)}. {values.word().capitalize()} {values.word()}", styles.text.path
+        )
+        top += size * 2
+    total = round(sum(widths) + 2 * margin), round(top + table.num_rows * height + margin)
+    sheet = Sheet(total, paper=(tone, tone, tone - rng.randint(0, 8)), rng=rng)
+    if caption:
+        sheet.text(margin, margin + size, caption, styles.italic, role="caption")
+    look = rng.choice(_HELD_OUT_LOOKS if split == "held_out" else _LOOKS)
+    xs = [margin]
+    for width in widths:
+        xs.append(xs[-1] + width)
+    dark = look in ("header", "boxed_header") and rng.random() < 0.5
+    ink = styles.text.ink
+    gray = (130, 130, 130) if rng.random() < 0.5 else ink
+    band = (40, 70, 110) if dark else (218, 224, 232)
+    if look in ("header", "boxed_header", "zebra"):
+        sheet.frame((xs[0], top, xs[-1], top + table.num_header_rows * height), ink=None, fill=band)
+    for r in range(table.num_header_rows, table.num_rows):
+        if look == "zebra" and r % 2:
+            sheet.frame(
+                (xs[0], top + r * height, xs[-1], top + (r + 1) * height), ink=None, fill=(tone - 14,) * 3
+            )
+        if look == "lines":
+            sheet.rule(xs[0], round(top + r * height), xs[-1], ink=gray)
+    if look == "book":
+        for r in (0, table.num_header_rows, table.num_rows):
+            sheet.rule(
+                xs[0], round(top + r * height), xs[-1], ink=ink, width=2 if r != table.num_header_rows else 1
+            )
+    middle: Align = rng.choice(("left", "center"))
+    for cell in table.cells:
+        x0, x1 = xs[cell.column], xs[cell.column + cell.colspan]
+        y0, y1 = top + cell.row * height, top + (cell.row + cell.rowspan) * height
+        cell.box = [round(v, 1) for v in (x0, y0, x1, y1)]
+        if look in ("grid", "boxed_header") and (look == "grid" or cell.header):
+            sheet.frame((round(x0), round(y0), round(x1), round(y1)), ink=gray)
+        elif table.merged and cell.rowspan > 1 and not cell.header:
+            sheet.rule(x0, round(y0), xs[-1], ink=(190, 190, 190))
+        style = styles.bold if cell.header else styles.text
+        style = style.inked((255, 255, 255)) if cell.header and dark else style
+        align: Align = "center" if cell.colspan > 1 else "right" if cell.column in table.numeric else middle
+        x = {"left": x0 + pad_x, "center": (x0 + x1) / 2, "right": x1 - pad_x}[align]
+        if cell.text:
+            sheet.text(x, (y0 + y1) / 2 + size * 0.35, cell.text, style, role="cell", align=align)
+    return sheet, caption
+
+
+def _turns(rng: random.Random, table: Table, split: Split) -> list[Turn]:
+    turns = []
+    chance = rng.random()
+    if chance < 0.2 or (chance < 0.4 and not table.merged):
+        turns.append(
+            Turn(question=choose(rng, _MARKDOWN_QUESTIONS, split), answer=table.markdown(), metric="teds")
+        )
+    elif chance < 0.55:
+        turns.append(Turn(question=choose(rng, _HTML_QUESTIONS, split), answer=table.html(), metric="teds"))
+    elif chance < 0.65 and not table.merged:
+        turns.append(Turn(question=choose(rng, _CSV_QUESTIONS, split), answer=table.csv(), metric="teds"))
+    grid = table.grid()
+    heads = [
+        next((grid[r][c] for r in range(table.num_header_rows - 1, -1, -1) if grid[r][c]), "")
+        for c in range(table.num_columns)
+    ]
+    # the column that names the rows: behind the groups of rows, where there are some
+    key = (
+        1
+        if any(c.rowspan > 1 and c.column == 0 and not c.header for c in table.cells) or grid[0][0] == ""
+        else 0
+    )
+    key = min(key, table.num_columns - 1)
+    body = grid[table.num_header_rows :]
+    names = [row[key] for row in body]
+    cells = [
+        (row[key], heads[c], row[c])
+        for row in body
+        for c in range(key + 1, table.num_columns)
+        if row[c] and heads.count(heads[c]) == 1 and names.count(row[key]) == 1
+    ]
+    for name, column, text in rng.sample(cells, min(len(cells), rng.choice((0, 1, 2)))):
+        question = choose(rng, _CELL_QUESTIONS, split).format(row=name, column=column)
+        turns.append(Turn(question=question, answer=text, metric="exact_norm"))
+    if rng.random() < 0.15:
+        turns.append(Turn(question=rng.choice(_ROWS_QUESTIONS), answer=str(len(body)), metric="exact_number"))
+    if rng.random() < 0.1:
+        turns.append(
+            Turn(
+                question=rng.choice(_COLUMNS_QUESTIONS), answer=str(table.num_columns), metric="exact_number"
+            )
+        )
+    if rng.random() < 0.08 and table.num_header_rows == 1 and not table.merged:
+        turns.append(Turn(question=rng.choice(_HEADER_QUESTIONS), answer=", ".join(heads), metric="anls"))
+    if rng.random() < 0.2:
+        turns += _extreme(rng, table, heads, names, body)
+    if (rng.random() < 0.15 or not turns) and "Price of the ticket" not in heads:
+        missing = rng.choice(
+            ("price of the ticket", "height in feet", "shoe size", "favourite colour", "boiling point")
+        )
+        row = rng.choice([name for name in names if name] or ["the first row"])
+        turns.append(ask_absent(rng, f"{missing} of {row}", split))
+    rng.shuffle(turns)
+    return turns
+
+
+def _extreme(
+    rng: random.Random,
+    table: Table,
+    heads: Sequence[str],
+    names: Sequence[str],
+    body: Sequence[Sequence[str]],
+) -> list[Turn]:
+    """Ask for the row with the highest or lowest number of a column, if there is exactly one."""
+    columns = [c for c in table.numeric if heads.count(heads[c]) == 1 and len(set(names)) == len(names)]
+    if not columns:
+        return []
+    column = rng.choice(columns)
+    numbers = {name: _number(row[column]) for name, row in zip(names, body, strict=True)}
+    known = sorted((n, name) for name, n in numbers.items() if n is not None)
+    if len(known) < 2 or len(known) < len(names):
+        return []
+    highest = rng.random() < 0.5
+    best, second = (known[-1], known[-2]) if highest else (known[0], known[1])
+    if best[0] == second[0]:
+        return []
+    question = rng.choice(_HIGHEST_QUESTIONS if highest else _LOWEST_QUESTIONS).format(column=heads[column])
+    return [Turn(question=question, answer=best[1], metric="exact_ci")]
+
+
+def _number(text: str) -> float | None:
+    """Return the digits of a number; None without any.
+
+    A column holds one kind of number with equally many decimals, so that its numbers compare as their digits do.
+    """
+    digits = "".join(c for c in text if c.isdigit())
+    return float(digits) if digits else None
