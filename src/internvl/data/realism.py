@@ -54,7 +54,7 @@ class Warp:
         inverse = np.linalg.inv(self.to_source)
         found = _project(inverse, targets)
         if self.dents.any():
-            for _ in range(4):
+            for _ in range(8):
                 found = _project(inverse, targets - self._dents_at(found))
         return found
 
@@ -251,7 +251,7 @@ def _dents(rng: random.Random, size: tuple[int, int], text_px: float) -> Grid:
     coarse = noise.standard_normal((2, rng.randint(3, 7), rng.randint(3, 7))).astype(np.float32)
     shape = 24, 32
     smooth = [np.asarray(Image.fromarray(c).resize(shape, Image.Resampling.BICUBIC)) for c in coarse]
-    return np.stack(smooth, axis=-1).astype(float) * rng.uniform(0.1, 0.35) * min(text_px, 24)
+    return np.stack(smooth, axis=-1).astype(float) * rng.uniform(0.1, 0.35) * min(text_px, 24, min(size) / 20)
 
 
 def _light(rng: random.Random, size: tuple[int, int], dents: Grid) -> Image.Image:
