@@ -36,6 +36,7 @@ SKILLS: dict[str, SkillEntry] = {
     "table": SkillEntry("documents.table", "make_table", "tables, plain to merged: Markdown, HTML, CSV, cells"),
     "scene": SkillEntry("pictures.scene", "make_scene", "clip art: count, name, colour, place, relation, box, absent"),
     "shape": SkillEntry("pictures.shapes", "make_shape", "coloured shapes: count, colour, place, relation, box"),
+    "chart": SkillEntry("pictures.charts", "make_chart", "bar, line, pie, scatter: values, extremes, trends, tables"),
 }  # fmt: skip
 
 
