@@ -236,7 +236,8 @@ def write_words(rng: random.Random, language: Language, count: int) -> str:
 
 def write_sentence(rng: random.Random, language: Language) -> str:
     """Return a sentence of running text, or one of words at random."""
-    if language.sentences and rng.random() < 0.65:
+    # the few sentences that most languages have would be learnt by heart
+    if rng.random() < min(0.65, len(language.sentences) / 150):
         return rng.choice(language.sentences)
     words = rng.choices(language.words, k=rng.randint(4, 16))
     for i in range(len(words) - 1):
