@@ -61,6 +61,8 @@ class ChatBody:
     """`enable_thinking`; None: as the model does by itself."""
     reasoning_effort: str | None = None
     priority: int = 0
+    cache_salt: str | None = None
+    """As in `Engine.submit`."""
     labels: dict[str, Any] = field(default_factory=dict)
     """The given ones of `LABELS`."""
 
@@ -91,6 +93,7 @@ def read_chat_body(body: Any, *, default_max_tokens: int | None = None) -> ChatB
         thinking=_thinking(body),
         reasoning_effort=field_value(body, "reasoning_effort", "string"),
         priority=field_value(body, "priority", "integer") or 0,
+        cache_salt=_cache_salt(body),
         labels={name: body[name] for name in LABELS if body.get(name) is not None},
     )
 
@@ -173,6 +176,13 @@ def _samples(body: Mapping[str, Any]) -> bool:
         return bool(body["temperature"] > 0)
     # several greedy answers to one question would be one answer several times
     return any(body.get(name) is not None for name in SAMPLING) or (body.get("n") or 1) > 1
+
+
+def _cache_salt(body: Mapping[str, Any]) -> str | None:
+    salt: str | None = field_value(body, "cache_salt", "string")
+    if salt == "":  # a secret that somebody forgot to fill in
+        raise BodyError("cache_salt is empty; expected a text, or leave it out", "cache_salt")
+    return salt
 
 
 def _max_tokens(body: Mapping[str, Any]) -> int | None:

@@ -46,6 +46,7 @@ class ChatTask:
             self.gen_config,
             fit_answer=self.body.fit_answer,
             adapter=self.adapter,
+            cache_salt=self.body.cache_salt,
         )
 
     def collect(self, request: Request, *, on_tokens: Callable[[int], None] | None = None) -> list[Response]:

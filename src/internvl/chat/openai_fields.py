@@ -61,7 +61,7 @@ _OWN = (
     *("model", "messages", "max_tokens", "max_completion_tokens", "stop", "stop_token_ids", "bad_words"),
     *("logprobs", "top_logprobs", "logit_bias", "stream", "stream_options", "tools", "tool_choice"),
     *("parallel_tool_calls", "reasoning_effort", "enable_thinking", "chat_template_kwargs", "priority"),
-    *("mm_processor_kwargs", "media_io_kwargs"),
+    *("mm_processor_kwargs", "media_io_kwargs", "cache_salt"),
 )
 KNOWN_FIELDS = (*_OWN, *GENERATION, *CONSTRAINTS, *LABELS, *REFUSED)
 

@@ -89,8 +89,8 @@ class PictureEncoder:
 
     def _name(self, generation: Generation, picture: Picture) -> str:
         """What the picture's features are kept under; empty for a picture like no other."""
-        adapter = self._adapter(generation)
-        return picture.content_hash and f"{picture.content_hash} {adapter or ''}"
+        names = picture.content_hash, self._adapter(generation), generation.request.cache_salt
+        return repr(names) if picture.content_hash else ""
 
     def _encode(self, shares: list[_Share], adapter: str | None) -> None:
         started = time.perf_counter()

@@ -121,6 +121,7 @@ class Engine:
         priority: int = 0,
         user: Hashable = None,
         adapter: str | None = None,
+        cache_salt: str | None = None,
     ) -> Request:
         """Start answering `prompt` and return at once.
 
@@ -134,6 +135,8 @@ class Engine:
             priority: Higher goes first, and takes the place of lower where there is no other.
             user: Whose request it is; users with something open get equal shares of the engine.
             adapter: Which of `EngineConfig.adapters` answers; None: the model itself.
+            cache_salt: Computed prefixes and pictures are shared only with requests of the same salt, so that nobody
+            else can tell by the time they take what was asked; None is a salt too.
 
         Raises:
             RequestError: The request cannot be answered; ContextLengthError: it does not fit (token bill).
@@ -153,6 +156,7 @@ class Engine:
             priority=priority,
             user=user,
             adapter=adapter,
+            cache_salt=cache_salt,
             index=index,
             deltas=deltas or queue.SimpleQueue(),
             num_open=gen_config.n,

@@ -37,6 +37,8 @@ class Request:
     """Whose it is; users get equal shares of the engine."""
     adapter: str | None = None
     """Which of the engine's adapters answers; None: the model itself."""
+    cache_salt: str | None = None
+    """What must be equal for two requests to share what was computed for one of them."""
     index: int = 0
     """Which prompt of a batch."""
     deltas: queue.SimpleQueue[Response] = field(default_factory=queue.SimpleQueue)

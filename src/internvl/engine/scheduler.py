@@ -303,5 +303,6 @@ class Scheduler:
         length = len(generation.prompt_ids)
         stretched = self._position_limit is not None and length > self._position_limit
         owner = None if self._share_prefixes else id(generation.request)
-        adapter = generation.request.adapter
-        return self._secret + repr((length if stretched else None, owner, adapter)).encode()
+        request = generation.request
+        shared = length if stretched else None, owner, request.adapter, request.cache_salt
+        return self._secret + repr(shared).encode()

@@ -93,6 +93,7 @@ class Answering:
         fit_answer: bool = False,
         caller: Caller = NOBODY,
         adapter: str | None = None,
+        cache_salt: str | None = None,
     ) -> Running:
         """Prepare a prompt and submit it.
 
@@ -102,6 +103,7 @@ class Answering:
             fit_answer: Shorten the answer to the room that the session has.
             caller: Whose uploaded files the messages may name, and whose share of the engine they take.
             adapter: Which of the engine's adapters answers.
+            cache_salt: As in `Engine.submit`.
 
         Raises:
             InternVLError: Whatever is wrong with the request, or the server has no room.
@@ -120,6 +122,7 @@ class Answering:
                     user=caller.name,
                     priority=caller.priority,
                     adapter=adapter,
+                    cache_salt=cache_salt,
                 )
             )
             if self._config.log_prompts:

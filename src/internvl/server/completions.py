@@ -108,6 +108,7 @@ async def _start(
                 fit_answer=asked.body.fit_answer,
                 caller=caller,
                 adapter=asked.task.adapter,
+                cache_salt=asked.body.cache_salt,
             )
             runnings.append(await held.enter_async_context(running))
     except BaseException:

@@ -42,6 +42,7 @@ class Conversing:
             fit_answer=self.body.fit_answer,
             caller=caller,
             adapter=self.task.adapter,
+            cache_salt=self.body.cache_salt,
         )
 
     async def deltas(self, running: Running) -> AsyncIterator[Response]:

@@ -21,7 +21,7 @@ from internvl.types import Message
 #: Fields of the same name and meaning.
 _SAME = (
     *("temperature", "top_p", "seed", "top_k", "stop", "stream", "parallel_tool_calls", "metadata"),
-    *("user", "safety_identifier", "prompt_cache_key"),
+    *("user", "safety_identifier", "prompt_cache_key", "cache_salt"),
 )
 #: Where a part's media are, and what changes nothing; everything else is an option.
 _SOURCES = (

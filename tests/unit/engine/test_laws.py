@@ -113,6 +113,7 @@ arrivals = st.fixed_dictionaries(
         "config": st.integers(0, len(CONFIGS) - 1),
         "priority": st.integers(0, 1),
         "user": st.sampled_from("xy"),
+        "salt": st.sampled_from([None, None, "pepper"]),
         "at": st.integers(0, 40),
         "abort": st.none() | st.none() | st.integers(1, 60),
     }
@@ -129,6 +130,7 @@ def check(family, requests, **options):
                 CONFIGS[each["config"]],
                 priority=each["priority"],
                 user=each["user"],
+                cache_salt=each.get("salt"),
             )
             open_requests.append((each, request))
         for each, request in open_requests:
@@ -269,6 +271,48 @@ def test_the_answers_of_one_request_share_the_blocks_of_their_prompt():
         assert counters.tiles_encoded == len(inputs.pixel_values)
         assert [response.usage.cached_tokens for response in responses].count(0) == 1
         assert len({tuple(response.token_ids) for response in responses}) == 4
+
+
+def cached(engine, prompt, **options):
+    """Tokens and pictures of an answer that were computed before."""
+    request = engine.submit(prompts("qwen2")[prompt], GREEDY, **options)
+    usage = [delta for delta in engine.stream(request)][-1].usage
+    return usage.cached_tokens, usage.cached_media
+
+
+def test_only_requests_of_one_salt_share_what_was_computed():
+    with tiny_engine("qwen2") as engine:
+        first = {salt: cached(engine, 5, cache_salt=salt) for salt in (None, "a", "b", "None", "")}
+        assert set(first.values()) == {(0, 0)}
+        full = (len(prompts("qwen2")[5].input_ids) - 1) // 16 * 16
+        for salt in (None, "a", "b", "None", ""):
+            assert cached(engine, 5, cache_salt=salt) == (full, 2)
+        assert cached(engine, 5) == (full, 2)
+
+
+def test_salts_keep_requests_apart_that_run_together():
+    inputs = prompts("qwen2")[5]
+    stepped = Stepped("qwen2", vision_batch_size=8)
+    engine = stepped.engine
+    requests = [engine.submit(inputs, GREEDY, cache_salt=salt) for salt in ("a", "b", "a", None)]
+    while stepped.worker.num_open:
+        stepped.step()
+    assert engine.stats().counters.tiles_encoded == 3 * len(inputs.pixel_values)
+    hits = []
+    for request in requests:
+        deltas = [request.deltas.get() for _ in range(request.deltas.qsize())]
+        assert [token for delta in deltas for token in delta.token_ids] == plain_answer("qwen2", 5, 0, 0)
+        hits.append((deltas[-1].usage.cached_tokens > 0, deltas[-1].usage.cached_media > 0))
+    assert hits == [(False, False), (False, False), (True, True), (False, False)]
+
+
+def test_the_answers_of_one_request_share_their_prompt_whatever_its_salt():
+    with tiny_engine("qwen2") as engine:
+        request = engine.submit(prompts("qwen2")[5], SAMPLED.replace(n=3), cache_salt="a")
+        for _ in engine.stream(request):
+            pass
+        assert engine.stats().counters.tiles_encoded == len(prompts("qwen2")[5].pixel_values)
+        assert engine.stats().counters.prefix_hit_tokens > 0
 
 
 def break_for_short_answers(monkeypatch, owner, name):

@@ -21,6 +21,7 @@ def generation(keys, *, new=100, priority=0, user=None, pictures=(), request=Non
         priority=priority,
         user=user,
         adapter=None,
+        cache_salt=None,
         gen_config=config,
         pictures=list(pictures),
         name="".join(map(str, keys)),

@@ -211,3 +211,38 @@ def test_a_still_picture_may_be_a_file_of_any_name(app):
         app, "/v1/chat/completions", chat_body(messages=[{"role": "user", "content": [part]}])
     ).json()
     assert found["usage"]["media"][0]["kind"] == "image"
+
+
+def hits(body):
+    """Tokens of the prompt that were computed before, as chat, completions and responses say it."""
+    usage = body["usage"]
+    details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details")
+    return details["cached_tokens"]
+
+
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("/v1/chat/completions", chat_body("What is the weather like in the mountains today? " * 2)),
+        (
+            "/v1/completions",
+            {"model": "internvl", "prompt": "The weather in the mountains. " * 3, "max_tokens": 2},
+        ),
+        (
+            "/v1/responses",
+            {"model": "internvl", "input": "Rain in the mountains? " * 4, "max_output_tokens": 2},
+        ),
+    ],
+)
+def test_prompts_of_different_salts_do_not_show_that_they_were_asked_before(path, asked):
+    app = tiny_app()
+
+    def ask(**fields):
+        response = post(app, path, {**asked, **fields})
+        assert response.status_code == 200, response.text
+        return hits(response.json())
+
+    assert [ask(), ask(cache_salt="a"), ask(cache_salt="b")] == [0, 0, 0]
+    assert ask(cache_salt="a") == ask(cache_salt="b") == ask() > 0
+    refused = post(app, path, {**asked, "cache_salt": ""})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "cache_salt")

@@ -9,7 +9,7 @@ from pydantic import Field
 from internvl.chat.tools import MAX_TOOLS
 from internvl.server.schemas.base import NotSupported, Strict, by_field, by_shape, one_of
 from internvl.server.schemas.messages import Address, ClipOptions, NoHint, TileOptions, VideoAddress
-from internvl.server.schemas.sampling import Count, Label, Texts
+from internvl.server.schemas.sampling import CacheSalt, Count, Label, Texts
 from internvl.server.schemas.tools import FunctionName, JsonObjectFormat, JsonSchema, RegexFormat, TextFormat
 
 #: Fields of answers that clients send back with them.
@@ -250,6 +250,7 @@ class ResponseRequest(Strict):
     """Ours, as the next ones."""
     top_k: Annotated[int, Field(ge=-1, lt=2**31)] | None = None
     stop: Texts | None = None
+    cache_salt: CacheSalt | None = None
 
     # -- known from OpenAI, without meaning here
     store: Annotated[Any, NotSupported((False,), "responses are not kept; send the conversation again")] = (

@@ -16,6 +16,7 @@ StopText = Annotated[str, Field(min_length=1, max_length=256)]
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 Texts = one_of(by_shape, text=StopText, list=Annotated[list[StopText], Field(max_length=64)])
 Label = Annotated[str, Field(max_length=512)]
+CacheSalt = Annotated[str, Field(min_length=1, max_length=512)]
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 
 
@@ -69,6 +70,8 @@ class SamplingFields(Strict):
     include_stop_str_in_output: bool | None = None
     stop_token_ids: Annotated[list[TokenId], Field(max_length=64)] | None = None
     bad_words: Texts | None = None  # type: ignore[valid-type]
+    cache_salt: CacheSalt | None = None
+    """vLLM's: what was computed for this request is shared only with requests of the same salt."""
     session_id: Annotated[Any, NotSupported((-1,), "send the whole conversation; prefixes are cached")] = None
     spaces_between_special_tokens: Annotated[Any, NotSupported((True,), "leave it out")] = None
     return_token_ids: Annotated[Any, NotSupported((False,), "ask for logprobs")] = None
