@@ -14,10 +14,13 @@ import typer
 from internvl.cli.chat import open_pipeline
 from internvl.cli.options import (
     DEFAULTS,
+    Address,
     Device,
     Dtype,
     MaxBatchSize,
+    MaxImageMpx,
     MaxTiles,
+    Port,
     Quantize,
     Revision,
     SessionLen,
@@ -36,17 +39,10 @@ def command(
             help="nano, checkpoint directories, or hub ids; the page offers the choice. [default: nano]"
         ),
     ] = None,
-    host: Annotated[
-        str,
-        typer.Option(
-            "--host", "--server-name", help="Address to listen on; 0.0.0.0 is every one of this machine."
-        ),
-    ] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option("--port", "--server-port", help="Port; 0 = a free one.", min=0, max=65535)
-    ] = 7860,
+    host: Address = "127.0.0.1",
+    port: Port = 7860,
     open_browser: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
-    max_image_mpx: Annotated[int, typer.Option(help="Largest picture, in million pixels.", min=1)] = 80,
+    max_image_mpx: MaxImageMpx = 80,
     session_len: SessionLen = None,
     max_batch_size: MaxBatchSize = DEFAULTS.max_batch_size,
     max_tiles: MaxTiles = None,

@@ -1,4 +1,5 @@
-"""Options that several commands share: how a model is loaded, how the engine runs it, how pictures are cut.
+"""Options that several commands share: how a model is loaded, how the engine runs it, how pictures are cut, and where
+one listens.
 
 What an option does when it is not given stands in `EngineConfig` and nowhere else: commands take `DEFAULTS`.
 """
@@ -13,9 +14,19 @@ from internvl.engine.config import DEFAULT_SESSION_LEN, EngineConfig
 
 DEFAULTS = EngineConfig()
 
-ENGINE_PANEL = "Engine"
+ENGINE_PANEL, LIMITS_PANEL = "Engine", "Limits"
 _ENGINE = {"rich_help_panel": ENGINE_PANEL}
 
+Address = Annotated[
+    str,
+    typer.Option(
+        "--server-name", "--host", help="Address to listen on; 0.0.0.0 is every one of this machine."
+    ),
+]
+Port = Annotated[int, typer.Option("--server-port", "--port", help="Port; 0 = a free one.", min=0, max=65535)]
+MaxImageMpx = Annotated[
+    int, typer.Option(help="Largest picture, in million pixels.", min=1, rich_help_panel=LIMITS_PANEL)
+]
 MaxTiles = Annotated[
     int | None, typer.Option(help="Most tiles of a picture. [default: the model's]", min=1, **_ENGINE)
 ]

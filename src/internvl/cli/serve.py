@@ -13,11 +13,15 @@ import typer
 from internvl.cli.options import (
     DEFAULTS,
     ENGINE_PANEL,
+    LIMITS_PANEL,
+    Address,
     CacheMaxTokens,
     Device,
     Dtype,
     MaxBatchSize,
+    MaxImageMpx,
     MaxTiles,
+    Port,
     PrefillChunkTokens,
     Quantize,
     Revision,
@@ -32,16 +36,14 @@ if TYPE_CHECKING:
 
 KEYS_VARIABLE = "INTERNVL_API_KEYS"
 
-_LIMITS, _SAFETY, _FILES = "Limits", "Safety", "Files and batches"
+_SAFETY, _FILES = "Safety", "Files and batches"
 _LMDEPLOY = {"hidden": True}  # options of LMDeploy's that only their defaults can be honoured of
 
 
 def command(
     model: Annotated[str, typer.Argument(help="nano, a checkpoint directory, or a hub id.")] = "nano",
-    server_name: Annotated[
-        str, typer.Option(help="Address to listen on; 0.0.0.0 is every one of this machine.")
-    ] = "127.0.0.1",
-    server_port: Annotated[int, typer.Option(help="Port; 0 = a free one.", min=0, max=65535)] = 23333,
+    server_name: Address = "127.0.0.1",
+    server_port: Port = 23333,
     model_name: Annotated[
         list[str] | None,
         typer.Option(help="Name that requests call the model by; several may be given. [default: MODEL's]"),
@@ -57,30 +59,32 @@ def command(
     max_answer_tokens: Annotated[
         int | None,
         typer.Option(
-            help="Longest answer. [default: what the session has room for]", min=1, rich_help_panel=_LIMITS
+            help="Longest answer. [default: what the session has room for]",
+            min=1,
+            rich_help_panel=LIMITS_PANEL,
         ),
     ] = None,
     max_concurrent_requests: Annotated[
-        int, typer.Option(help="Open requests; one more gets 503.", min=1, rich_help_panel=_LIMITS)
+        int, typer.Option(help="Open requests; one more gets 503.", min=1, rich_help_panel=LIMITS_PANEL)
     ] = 256,
     max_concurrent_per_key: Annotated[
         int | None,
         typer.Option(
-            help="Open requests of one key (or address); one more gets 429.", min=1, rich_help_panel=_LIMITS
+            help="Open requests of one key (or address); one more gets 429.",
+            min=1,
+            rich_help_panel=LIMITS_PANEL,
         ),
     ] = None,
     requests_per_minute: Annotated[
-        int | None, typer.Option(help="Of one key (or address).", min=1, rich_help_panel=_LIMITS)
+        int | None, typer.Option(help="Of one key (or address).", min=1, rich_help_panel=LIMITS_PANEL)
     ] = None,
     max_body_mb: Annotated[
-        int, typer.Option(help="Largest request, in MiB.", min=1, rich_help_panel=_LIMITS)
+        int, typer.Option(help="Largest request, in MiB.", min=1, rich_help_panel=LIMITS_PANEL)
     ] = 64,
     max_images: Annotated[
-        int, typer.Option(help="Pictures in one request.", min=1, rich_help_panel=_LIMITS)
+        int, typer.Option(help="Pictures in one request.", min=1, rich_help_panel=LIMITS_PANEL)
     ] = 128,
-    max_image_mpx: Annotated[
-        int, typer.Option(help="Largest picture, in million pixels.", min=1, rich_help_panel=_LIMITS)
-    ] = 80,
+    max_image_mpx: MaxImageMpx = 80,
     api_keys: Annotated[
         list[str] | None,
         typer.Option(

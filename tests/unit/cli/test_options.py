@@ -11,7 +11,13 @@ import typer
 from internvl.engine.config import EngineConfig
 
 COMMANDS = ("chat", "batch", "serve", "demo")
-FIELDS = {field.name: field.default for field in dataclasses.fields(EngineConfig)}
+#: Lists of NAME=DIRECTORY on the command line are a mapping in the configuration.
+OF_ANOTHER_FORM = {"adapters"}
+FIELDS = {
+    field.name: field.default
+    for field in dataclasses.fields(EngineConfig)
+    if field.name not in OF_ANOTHER_FORM
+}
 #: LMDeploy's name for one of ours.
 SPELLED = {"vision_max_batch_size": "vision_batch_size"}
 

@@ -88,6 +88,11 @@ def test_options_reach_the_server_and_the_engine(served, tmp_path):
     assert service.engine.session_len == 256
 
 
+def test_the_address_has_the_demos_names_too(served):
+    _, _, place = served("--host", "::1", "--port", "8001")
+    assert (place["host"], place["port"]) == ("::1", 8001)
+
+
 def test_keys_come_from_the_environment_too(served, monkeypatch):
     monkeypatch.setenv(serve.KEYS_VARIABLE, "sk-first-0123, sk-second-0123")
     _, service, _ = served()
