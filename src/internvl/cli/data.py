@@ -46,7 +46,7 @@ def command(
         Path | None, typer.Option(help="Write a page that shows the first samples; works without --out.")
     ] = None,
 ) -> int:
-    """Make training data: pictures with questions, answers and complete ground truth.
+    """Make training data: pictures with questions, answers and truth.
 
     internvl data make receipt table --count 1000 --seed 1 --out samples --preview samples.html
 

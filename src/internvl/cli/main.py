@@ -27,7 +27,7 @@ COMMANDS = {
     "serve": "Serve OpenAI's API over one model.",
     "demo": "Ask about pictures in a browser.",
     "batch": "Answer a file of requests: OpenAI batch lines in, answers out.",
-    "data": "Make training data: pictures with questions, answers and complete ground truth.",
+    "data": "Make training data: pictures with questions, answers and truth.",
     "train": "Train or fine-tune a model as a recipe (TOML) says.",
     "models": "List the released checkpoints and the memory that each needs.",
     "plan": "Show what a request costs before it runs: tiles, tokens, memory.",
