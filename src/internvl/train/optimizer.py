@@ -27,7 +27,7 @@ def make_optimizer(model: nn.Module, config: OptimizerSection) -> torch.optim.Ad
     """
     groups = parameter_groups(model, config)
     if not groups:
-        raise ConfigError("every parameter is frozen; free a part in [freeze], or set lora.decoder_rank")
+        raise ConfigError("every parameter is frozen; free a part in [freeze], or add a section [lora]")
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, eps=config.eps)
 
 
