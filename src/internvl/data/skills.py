@@ -37,6 +37,10 @@ SKILLS: dict[str, SkillEntry] = {
     "scene": SkillEntry("pictures.scene", "make_scene", "clip art: count, name, colour, place, relation, box, absent"),
     "shape": SkillEntry("pictures.shapes", "make_shape", "coloured shapes: count, colour, place, relation, box"),
     "chart": SkillEntry("pictures.charts", "make_chart", "bar, line, pie, scatter: values, extremes, trends, tables"),
+    "languages": SkillEntry("pictures.languages", "make_languages", "one thing named in the languages asked for"),
+    "pair": SkillEntry("pictures.pairs", "make_pair", "two pictures: what differs, which one, same or different"),
+    "clip": SkillEntry("pictures.clips", "make_clip", "eight frames: what moves, appears, changes; text in frames"),
+    "screen": SkillEntry("pictures.screens", "make_screen", "windows and dialogs: read, locate, tell states"),
 }  # fmt: skip
 
 

@@ -14,10 +14,10 @@ from internvl.data.sample import Assets, DataSample, Split
 
 SIZES = ((448, 448), (448, 448), (336, 336), (320, 320), (512, 384), (384, 512), (600, 400))
 #: Shapes that one could be taken for the other, so that they never meet in a picture or in its questions.
-_ALIKE = (
+SHAPES_ALIKE = (
     {"square", "rectangle", "diamond"}, {"circle", "oval", "ring"}, {"pentagon", "hexagon"}, {"crescent", "ring"},
 )  # fmt: skip
-_COLOURS_ALIKE = ({"orange", "brown"}, {"red", "pink"}, {"purple", "pink"}, {"orange", "red"})
+COLOURS_ALIKE = ({"orange", "brown"}, {"red", "pink"}, {"purple", "pink"}, {"orange", "red"})
 MAX_TURNS = 6
 
 
@@ -25,10 +25,8 @@ def make_shape(rng: random.Random, *, split: Split, assets: Assets) -> DataSampl
     """Compose coloured shapes and ask about them."""
     ground = draw_ground(rng, rng.choice(SIZES), split=split)
     count = rng.choices(range(1, 11), (2, 2, 3, 3, 3, 2.5, 2, 2, 1.5, 1.5))[0]
-    shapes = _apart(rng, SHAPES, rng.choice((1, 2, 3, 4)), _ALIKE)
-    colours = _apart(
-        rng, [c for c in COLOURS if c != ground.colour], rng.choice((1, 2, 3, 4)), _COLOURS_ALIKE
-    )
+    shapes = apart(rng, SHAPES, rng.choice((1, 2, 3, 4)), SHAPES_ALIKE)
+    colours = apart(rng, [c for c in COLOURS if c != ground.colour], rng.choice((1, 2, 3, 4)), COLOURS_ALIKE)
     kinds = [Kind(rng.choice(shapes), colour=rng.choice(colours)) for _ in range(count)]
     layout = compose(rng, ground, kinds, split=split)
     view = View(layout, absent_shapes(rng, shapes, colours), "shape")
@@ -36,7 +34,7 @@ def make_shape(rng: random.Random, *, split: Split, assets: Assets) -> DataSampl
     return DataSample(images=[layout.image], turns=turns, truth=layout.truth(), skill="shape")
 
 
-def _apart(
+def apart(
     rng: random.Random, pool: list[str] | tuple[str, ...], number: int, alike: tuple[set[str], ...]
 ) -> list[str]:
     """Choose different names, none easily taken for another."""
@@ -50,12 +48,14 @@ def _apart(
 def absent_shapes(rng: random.Random, shapes: list[str], colours: list[str]) -> list[str]:
     """Coloured shapes that are certainly not there: another shape, or another colour."""
     other_shapes = [
-        s for s in SHAPES if not any(s in group and group & set(shapes) for group in (*_ALIKE, set(shapes)))
+        s
+        for s in SHAPES
+        if not any(s in group and group & set(shapes) for group in (*SHAPES_ALIKE, set(shapes)))
     ]
     other_colours = [
         c
         for c in COLOURS
-        if not any(c in group and group & set(colours) for group in (*_COLOURS_ALIKE, set(colours)))
+        if not any(c in group and group & set(colours) for group in (*COLOURS_ALIKE, set(colours)))
     ]
     names = [f"{rng.choice(COLOURS)} {rng.choice(other_shapes)}" for _ in range(3)] if other_shapes else []
     names += [rng.choice(other_shapes)] if other_shapes else []
