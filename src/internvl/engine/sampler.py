@@ -30,6 +30,8 @@ _COLDEST, _HOTTEST = 1e-30, 1e30
 _FIRST = 64
 #: Tokens that are found for all answers of a step together; who samples from more costs the others nothing.
 _MOST_TOGETHER = 256
+#: Random numbers made at once.
+_NUMBERS = 32
 
 
 class Sampler:
@@ -50,6 +52,7 @@ class Sampler:
         self._temperature = min(max(gen_config.temperature, _COLDEST), _HOTTEST)
         self._size = 1 if self._greedy else min(gen_config.top_k or _FIRST, _MOST_TOGETHER)
         self._generator = torch.Generator().manual_seed(seed % 2**63)
+        self._numbers: list[float] = []
 
     @property
     def num_candidates(self) -> int:
@@ -100,37 +103,48 @@ class Sampler:
 
         The tokens lie one behind the other, likeliest first, each as long as it is likely; a number says where.
         """
-        number = float(torch.rand((), generator=self._generator, dtype=torch.float64))
+        number = self._next_number()
         V = len(scores)
         most = min(self._gen.top_k or V, V)
-        weights = self._weights(candidates)[:most]
-        size = len(weights)
+        weights = self._weights(candidates, most)
+        ends = weights.cumsum()
+        size = len(ends)
         if size < most and not self._gen.top_k:
             # What all tokens weigh together takes long to find out, and what the rest weighs at most often settles it.
-            seen = float(weights.cumsum()[-1])
-            place = self._place(number, weights, seen)
-            if place != self._place(number, weights, seen + (V - size) * float(weights[-1])):
+            seen = float(ends[-1])
+            place = self._place(number, weights, ends, seen)
+            if place != self._place(number, weights, ends, seen + (V - size) * float(weights[-1])):
                 mass = _mass(scores, candidates.best_score, self._temperature)
-                place = self._place(number, weights, mass)
+                place = self._place(number, weights, ends, mass)
             if place < size:
                 return int(candidates.token_ids[place])
         if size < most:
             candidates = ranked(scores, most)
-            weights = self._weights(candidates)
-        return int(candidates.token_ids[self._place(number, weights, float(weights.cumsum()[-1]))])
+            weights = self._weights(candidates, most)
+            ends = weights.cumsum()
+        return int(candidates.token_ids[self._place(number, weights, ends, float(ends[-1]))])
 
-    def _weights(self, candidates: Candidates) -> NDArray[np.float64]:
-        """Return how much more or less likely than the best each candidate is (k,)."""
-        scores = candidates.scores.astype(np.float64)
+    def _next_number(self) -> float:
+        """Return the next of this answer's numbers in [0, 1); many are made at once, for the time that one takes."""
+        if not self._numbers:
+            made = torch.rand(_NUMBERS, generator=self._generator, dtype=torch.float64)
+            self._numbers = made.tolist()[::-1]
+        return self._numbers.pop()
+
+    def _weights(self, candidates: Candidates, most: int) -> NDArray[np.float64]:
+        """Return how much more or less likely than the best the first `most` candidates are (k,)."""
+        scores = candidates.scores[:most].astype(np.float64)
         return np.exp((scores - scores[0]) / self._temperature)
 
-    def _place(self, number: float, weights: NDArray[np.float64], mass: float) -> int:
+    def _place(
+        self, number: float, weights: NDArray[np.float64], ends: NDArray[np.float64], mass: float
+    ) -> int:
         """Return which of the likeliest tokens `number` in [0, 1) falls on where all weigh `mass` together.
 
-        As many as there are weights: on one behind them, or that depends on those behind.
+        `ends` are the running sums of `weights`. As many as there are: on one behind them, or that depends on those
+        behind.
         """
         top_p, min_p = self._gen.top_p, self._gen.min_p
-        ends = weights.cumsum()
         size = len(ends)
         num_kept = int(ends.searchsorted(top_p * mass)) + 1
         if min_p:
