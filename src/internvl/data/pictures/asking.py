@@ -64,4 +64,6 @@ def ask(
         said.add((number, turn.answer))
         spent[number] = spent.get(number, 0) + 1
         asked.append(turn)
+    if not asked:  # unlucky dice: the first that has something to ask
+        asked = [turn for maker in makers if (turn := maker(rng, subject)) is not None][:1]
     return asked

@@ -7,7 +7,7 @@ import lzma
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -95,6 +95,19 @@ class ChartTable:
             return max(sum(column) for column in zip(*self.series.values(), strict=True))
         return max(value for values in self.series.values() for value in values)
 
+    def coarse(self) -> ChartTable:
+        """The same figures, rounded to what can be read off an axis: about a sixtieth of it."""
+        if self.kind in ("pie", "scatter"):
+            return self
+        power = 10.0 ** math.floor(math.log10(self.top / 60))
+        step = next(k * power for k in (1, 2, 5, 10) if k * power >= self.top / 60)
+        decimals = max(0, -math.floor(math.log10(step)))
+        series = {
+            name: tuple(round(max(1, round(value / step)) * step, decimals) for value in values)
+            for name, values in self.series.items()
+        }
+        return replace(self, series=series, decimals=decimals)
+
     def text(self, value: float) -> str:
         """A value as answers write it: a decimal point, no grouping, no trailing zeros."""
         return plain_number(value, self.decimals)
@@ -153,7 +166,7 @@ def make_table(rng: random.Random, kind: ChartKind, *, split: Split, assets: Ass
 
 
 def _title(rng: random.Random, split: Split, what: str, by: str, unit: str) -> str:
-    forms = _TITLES if split == "train" else _HELD_OUT_TITLES
+    forms: tuple[str, ...] = _TITLES if split == "train" else _HELD_OUT_TITLES
     if not unit:
         forms = tuple(form for form in forms if "{unit}" not in form)
     low = what if what.isupper() or what[:2] == "CO" else what[0].lower() + what[1:]

@@ -72,7 +72,7 @@ def _plot(axes: Any, table: ChartTable, style: ChartStyle, rng: random.Random) -
     bar = style.bar_share / count
     for k, values in enumerate(table.series.values()):
         if table.kind == "line":
-            marker = rng.choice("os^D") if style.markers else None
+            marker = rng.choice("os^D") if style.markers else ""
             artists += axes.plot(
                 places, values, color=colours[k], marker=marker, linewidth=rng.choice((1.5, 2, 2.5))
             )

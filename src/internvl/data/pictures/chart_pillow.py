@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from PIL import Image, ImageDraw, ImageFont
@@ -17,6 +18,8 @@ from internvl.data.pictures.chart_style import ChartStyle, tick_decimals, ticks
 
 SCALE = 2
 PixelBox = tuple[float, float, float, float]
+Scale = Callable[[float], float]
+"""From a value to pixels along an axis."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +234,7 @@ class _Painter:
             else:
                 self.write((self._middle(i), y1 + 6 * SCALE), name, "mt", 0.9)
 
-    def _bars(self, vertical) -> None:  # type: ignore[no-untyped-def]
+    def _bars(self, vertical: Scale) -> None:
         x0, _, x1, y1 = self.area
         room = (x1 - x0) / len(self.table.categories) * self.style.bar_share
         count = 1 if self.table.kind == "stacked" else len(self.table.series)
@@ -256,7 +259,7 @@ class _Painter:
                         self.write((middle, high - 3 * SCALE), text, "mb", share)
                 base += value if self.table.kind == "stacked" else 0.0
 
-    def _bars_flat(self, horizontal) -> None:  # type: ignore[no-untyped-def]
+    def _bars_flat(self, horizontal: Scale) -> None:
         x0, y0, _, y1 = self.area
         room = (y1 - y0) / len(self.table.categories) * self.style.bar_share
         (name, values), *_ = self.table.series.items()
@@ -270,7 +273,7 @@ class _Painter:
                     (end + 4 * SCALE, middle), self.style.number(value, self.table.decimals), "lm", 0.85
                 )
 
-    def _lines(self, vertical) -> None:  # type: ignore[no-untyped-def]
+    def _lines(self, vertical: Scale) -> None:
         radius = 4 * SCALE
         for k, (name, values) in enumerate(self.table.series.items()):
             colour = self.style.colours[k][1]
@@ -284,7 +287,7 @@ class _Painter:
                 if self.style.value_labels and len(self.table.series) == 1:
                     self.write((x, y - 7 * SCALE), self.style.number(value, self.table.decimals), "mb", 0.8)
 
-    def _points(self, across, vertical) -> None:  # type: ignore[no-untyped-def]
+    def _points(self, across: Scale, vertical: Scale) -> None:
         names, radius = list(self.table.series), 5 * SCALE
         for (x, y), group in zip(self.table.points, self.table.groups, strict=True):
             at = (across(x), vertical(y))

@@ -16,7 +16,7 @@ SIZES = ((640, 480), (560, 420), (720, 480), (512, 512), (600, 400), (800, 500),
 #: (grouping, decimal point) of different places.
 _NUMBER_FORMS = ((",", "."), ("", "."), (".", ","), (" ", ","), ("’", "."))
 _NUMBER_WEIGHTS = (4, 4, 1.5, 1, 0.5)
-Legend = Literal["upper right", "upper left", "right", "below"]
+Legend = Literal["right", "below"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,13 +58,13 @@ def draw_style(rng: random.Random, table: ChartTable, split: Split) -> ChartStyl
     size = rng.choice(SIZES)
     needed = len(table.categories) if table.kind == "pie" else max(1, len(table.series))
     grouping, point = rng.choices(_NUMBER_FORMS, _NUMBER_WEIGHTS)[0]
-    several = needed > 1
+    legend: Legend = "below" if needed > 1 and rng.random() < 0.5 else "right"
     labelled = rng.random() < {"pie": 0.8, "scatter": 0.0}.get(table.kind, 0.45)
     return ChartStyle(
         size=size, font=rng.choice(fonts), text_px=rng.randint(12, 16) + (size[0] >= 720),
         colours=_palette(rng, needed, paper), paper=paper, ink=ink, grid=rng.random() < 0.55,
         frame=rng.random() < 0.5, value_labels=labelled,
-        legend=rng.choice(("right", "below") if several else ("right",)), bar_share=rng.uniform(0.5, 0.88),
+        legend=legend, bar_share=rng.uniform(0.5, 0.88),
         markers=rng.random() < 0.7, grouping=grouping, point=point,
     )  # fmt: skip
 

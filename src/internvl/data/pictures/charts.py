@@ -22,6 +22,8 @@ def make_chart(rng: random.Random, *, split: Split, assets: Assets) -> DataSampl
     """Make up figures, draw them and ask about them."""
     table = make_table(rng, rng.choices(KINDS, (3, 2, 2.5, 1.5, 3, 1.5, 1))[0], split=split, assets=assets)
     style = draw_style(rng, table, split)
+    if not style.value_labels:
+        table = table.coarse()
     if rng.random() < MATPLOTLIB_SHARE[split]:
         drawn = draw_with_matplotlib(rng, table, style)
     else:

@@ -217,6 +217,7 @@ def compose(
     *,
     split: Split,
     least: float = 0.12,
+    most: float = 0.8,
     gap: float = 0.015,
     worn: bool = True,
 ) -> Layout:
@@ -228,13 +229,14 @@ def compose(
         kinds: One entry per thing.
         split: Which poses.
         least: Smallest extent of a thing, as a share of the picture's shorter side.
+        most: Largest extent, likewise; many things are smaller anyway.
         gap: Room between things, likewise.
         worn: Whether the finished picture may get noise and blur.
     """
     image = ground.image.copy()
     layout = Layout(image=image, ground=ground)
     short = min(image.size)
-    most = {1: 0.8, 2: 0.46, 3: 0.4, 4: 0.36, 5: 0.32, 6: 0.29, 7: 0.27}.get(len(kinds), 0.25)
+    most = min(most, {1: 0.8, 2: 0.46, 3: 0.4, 4: 0.36, 5: 0.32, 6: 0.29, 7: 0.27}.get(len(kinds), 0.25))
     even, common = rng.random() < 0.35, rng.uniform(max(least, most * 0.4), most)
     extents = [common if even else rng.uniform(max(least, most * 0.4), most) for _ in kinds]
     taken: list[Box] = []
