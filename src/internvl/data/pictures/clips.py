@@ -369,7 +369,7 @@ def _text(rng: random.Random, cast: _Cast, split: Split) -> Clip:
     font_path = rng.choice(fonts.held_out if split == "held_out" else fonts.plain)
     numbers = rng.random() < 0.6
     count = rng.choice((2, 4, 4, 8)) if numbers else rng.choice((2, 4))
-    texts = [str(rng.randint(2, 99)) for _ in range(count)] if numbers else rng.sample(WORDS, count)
+    texts = [str(n) for n in rng.sample(range(2, 100), count)] if numbers else rng.sample(WORDS, count)
     w, h = cast.ground.image.size
     paper = draw_colour(rng, rng.choice(COLOURS)) if rng.random() < 0.5 else (255, 255, 255)
     ink: Rgb = (0, 0, 0) if distance(paper, (0, 0, 0)) > distance(paper, (255, 255, 255)) else (255, 255, 255)
