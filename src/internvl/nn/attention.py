@@ -420,8 +420,9 @@ class Attention(nn.Module):
             return self._attend_one(q, k, v, plan)
         if self.sinks is None and can_attend_varlen(q):
             return attend_varlen(q, k, v, documents, window=self.window)
-        parts = zip(*(x.split(documents.lengths, dim=2) for x in (q, k, v)), strict=True)
-        return torch.cat([self._attend_one(*part, plan) for part in parts], dim=2)
+        queries, keys, values = (x.split(documents.lengths, dim=2) for x in (q, k, v))
+        outs = [self._attend_one(*one, plan) for one in zip(queries, keys, values, strict=True)]
+        return torch.cat(outs, dim=2)
 
     def _attend_one(self, q: Tensor, k: Tensor, v: Tensor, plan: AttentionPlan) -> Tensor:
         T, S = q.shape[2], k.shape[2]

@@ -23,4 +23,4 @@ def set_recompute(model: nn.Module, recompute: bool) -> None:
     """Choose it for every part of `model` that knows of it (`recompute` of the vision tower and the decoder)."""
     for module in model.modules():
         if hasattr(module, "recompute"):
-            module.recompute = recompute
+            module.recompute = recompute  # type: ignore[assignment]  # each such part has it as a bool
