@@ -15,7 +15,7 @@ from internvl.errors import ConfigError
 from internvl.nn.lora import LoraConfig
 from internvl.train.dataset import DataConfig
 
-Precision = Literal["float32", "bf16", "bf16_params"]
+Precision = Literal["auto", "float32", "bf16", "bf16_params"]
 ScheduleKind = Literal["cosine", "wsd", "linear", "constant"]
 ObjectiveKind = Literal["sft", "mpo", "dpo", "bco"]
 
@@ -154,8 +154,9 @@ class RunSection:
     """Rows of a forward pass on one rank; packed rows come one by one."""
     grad_accum_steps: int = 1
     """Forward passes of an update; follows from `global_batch_size` where that is set."""
-    precision: Precision = "bf16"
-    """bf16: float32 weights, products in bfloat16; bf16_params: everything in bfloat16 (half the memory)."""
+    precision: Precision = "auto"
+    """bf16: float32 weights, products in bfloat16; bf16_params: everything in bfloat16 (half the memory); auto: bf16,
+    but float32 on CPUs without bfloat16 instructions."""
     device: str = "auto"
     """auto: CUDA where there is one."""
     recompute: bool = True

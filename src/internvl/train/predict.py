@@ -17,6 +17,7 @@ from internvl.train.batch import IGNORE_INDEX, TrainBatch
 from internvl.train.config import TrainConfig
 from internvl.train.flops import measured_flops, peak_flops, work_of
 from internvl.train.preference import PreferenceBatch
+from internvl.train.setup import with_precision
 
 #: Share of the rate of one large product that a whole step reaches: norms, attention, optimizer, small products.
 CPU_SHARE = 0.35
@@ -73,6 +74,7 @@ def predict(
 ) -> Prediction:
     """Predict from a model (on the meta device is enough) and some micro-batches of the recipe's data."""
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    config = with_precision(config, device)
     rows = [batch.sequences if isinstance(batch, PreferenceBatch) else batch for batch in batches]
     per_step = config.run.accumulation(num_ranks) * num_ranks
     count = max(1, len(rows))

@@ -21,11 +21,12 @@ from internvl.checkpoint.load import (
 from internvl.checkpoint.save import save_model
 from internvl.errors import CheckpointError, ConfigError
 from internvl.models.internvl import InternVLModel
+from internvl.nn.device import has_fast_kernels
 from internvl.nn.lora import add_lora, has_lora, merge_lora
 from internvl.nn.recompute import set_recompute
 from internvl.train.batches import TrainBatches, make_batches
 from internvl.train.checkpointing import Checkpoints
-from internvl.train.config import TrainConfig
+from internvl.train.config import Precision, TrainConfig
 from internvl.train.dataset import make_dataset
 from internvl.train.flops import peak_flops, work_of
 from internvl.train.freezing import apply_freezing, set_drop_path
@@ -64,6 +65,7 @@ def prepare(config: TrainConfig, where: Ranks, watchers: Watchers | None = None)
     output = Path(config.output)
     if config.run.threads:
         torch.set_num_threads(config.run.threads)
+    config = with_precision(config, where.device)
     check_output(output, config)
     processor = load_processor(config.model.path)
     config = with_steps(config, processor, where.size)
@@ -104,6 +106,14 @@ def prepare(config: TrainConfig, where: Ranks, watchers: Watchers | None = None)
     if config.validation.given and trainer.watchers.validation is None:
         trainer.watchers.validation = lambda: validation_batches(config, processor, where)
     return Prepared(trainer, processor, resumed)
+
+
+def with_precision(config: TrainConfig, device: torch.device) -> TrainConfig:
+    """The config with what `run.precision = "auto"` means on this device."""
+    if config.run.precision != "auto":
+        return config
+    precision: Precision = "bf16" if has_fast_kernels(torch.bfloat16, device) else "float32"
+    return replace(config, run=replace(config.run, precision=precision))
 
 
 def with_steps(config: TrainConfig, processor: Processor, num_ranks: int) -> TrainConfig:

@@ -72,3 +72,16 @@ def test_an_update_of_several_batches_on_several_ranks_multiplies():
     many = predict(config(grad_accum_steps=3), model, [batch], num_ranks=2, device=CPU)
     assert many.tokens_per_step == 6 * one.tokens_per_step
     assert many.weight_bytes == one.weight_bytes // 2
+
+
+def test_precision_is_what_the_device_multiplies_fast():
+    from internvl.nn.device import has_fast_kernels
+    from internvl.train.setup import with_precision
+
+    fast = has_fast_kernels(torch.bfloat16, CPU)
+    auto = TrainConfig(data=DataConfig(max_tokens=256))
+    assert auto.run.precision == "auto"
+    assert with_precision(auto, CPU).run.precision == ("bf16" if fast else "float32")
+    assert with_precision(auto, torch.device("cuda")).run.precision == "bf16"
+    asked = with_precision(auto, CPU)
+    assert with_precision(asked, torch.device("cuda")).run.precision == asked.run.precision
