@@ -55,6 +55,7 @@ def ranks(device: str = "auto") -> Iterator[Ranks]:
     dist.init_process_group("nccl" if mine.type == "cuda" else "gloo")
     try:
         yield Ranks(rank, size, mine)
+        dist.barrier()  # who leaves first takes the connections from under the others' threads
     finally:
         dist.destroy_process_group()
 
