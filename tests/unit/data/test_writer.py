@@ -6,12 +6,18 @@ import tarfile
 import pytest
 from PIL import Image
 
+from internvl.data.fonts import find_fonts
 from internvl.data.preview import write_preview
 from internvl.data.sample import Assets, DataSample, Turn, box_answer, norm1000
 from internvl.data.shards import training_row
 from internvl.data.skills import make_sample
 from internvl.data.writer import Job, open_jobs, write_jobs
 from internvl.errors import ConfigError
+
+try:
+    find_fonts()
+except ConfigError:
+    pytest.skip("no fonts to draw with", allow_module_level=True)
 
 
 def job(count=5, **changes):

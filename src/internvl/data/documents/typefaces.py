@@ -17,7 +17,6 @@ from PIL import ImageFont, features
 from internvl.data.documents.coverage import covers
 from internvl.data.fonts import FONT_DIRECTORIES, HELD_OUT_FAMILIES, find_fonts
 from internvl.data.sample import Split
-from internvl.errors import ConfigError
 
 #: script -> (families to train on, families held out), where `data.fonts` has none
 _SCRIPT_FAMILIES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -136,18 +135,20 @@ def find_files(script: str, split: Split, letters: str = LATIN) -> tuple[str, ..
 
 @lru_cache(maxsize=4)
 def find_hands(split: Split) -> tuple[str, ...]:
-    """Return font files that look like handwriting, Latin letters only.
+    """Return font files that look like handwriting, Latin letters only; slanted print where none is installed.
 
     Raises:
-        ConfigError: None is installed.
+        ConfigError: There is no font at all (`find_fonts`).
     """
     wanted, other = (_HELD_OUT_HAND, _HAND) if split == "held_out" else (_HAND, HELD_OUT_FAMILIES)
     files = [str(p) for p in _files() if p.stem.startswith(wanted) and not p.stem.startswith(other)]
     files = [path for path in files if covers(path, LATIN)]
     if not files:
-        raise ConfigError(
-            "no handwriting font found. Install some: apt-get install fonts-comic-neue fonts-urw-base35"
-        )
+        book = find_fonts()
+        printed = [
+            path for path in (book.held_out if split == "held_out" else book.trained) if covers(path, LATIN)
+        ]
+        files = [path for path in printed if "Italic" in path or "Oblique" in path] or printed
     return tuple(files)
 
 
