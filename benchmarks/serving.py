@@ -23,7 +23,7 @@ import statistics
 import tempfile
 import time
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -147,16 +147,7 @@ def second_turn(engine: Engine, model: InternVLModel) -> tuple[float, float]:
     pairs = []
     for seed in range(1000, 1003):
         question = make_questions(model, 1, 1, seed)[0]
-        media = question.inputs.media[0]
-        named = MediaUsage(
-            index=0,
-            width=media.width,
-            height=media.height,
-            grid=media.grid,
-            thumbnail=False,
-            num_tokens=media.num_tokens,
-            content_hash=f"new {seed}",
-        )
+        named = replace(question.inputs.media[0], content_hash=f"new {seed}")
         ids, seconds = question.inputs.input_ids, []
         for _ in range(2):
             inputs = ModelInputs(input_ids=ids, pixel_values=question.inputs.pixel_values, media=[named])

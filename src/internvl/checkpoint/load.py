@@ -28,7 +28,7 @@ from internvl.config.model import ModelConfig
 from internvl.errors import CheckpointError, ConfigError
 from internvl.models.decoder import set_attention
 from internvl.models.internvl import InternVLModel
-from internvl.models.pack import Packing, pack_linears, replace
+from internvl.models.pack import Packing, pack_linears
 from internvl.models.vit import InternViT
 from internvl.nn.attention import AttentionKind
 from internvl.nn.device import free_bytes, has_fast_kernels
@@ -175,7 +175,7 @@ def fill(
         full = isinstance(module, nn.Linear) and not any(tensor.is_meta for tensor in module.parameters())
         if packing is not None and full:
             read = [by_parameter[f"{name}.{own}"] for own, _ in module.named_parameters()]
-            replace(model, name, packing.packed(name, module, target))
+            model.set_submodule(name, packing.packed(name, module, target))
             for stored in {link.stored for parts in read for link in parts} & names.stored.keys():
                 shards.release(names.stored[stored])
 

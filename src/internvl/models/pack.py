@@ -80,13 +80,7 @@ def pack_linears(model: InternVLModel, quantize: Quantize | None = None) -> None
     dtype = model.dtype
     for name, layer in list(model.named_modules()):
         if isinstance(layer, nn.Linear | nn.Embedding):
-            replace(model, name, packing.packed(name, layer, dtype))
-
-
-def replace(model: nn.Module, name: str, layer: nn.Module) -> None:
-    """Put `layer` where `name` is."""
-    parent, _, leaf = name.rpartition(".")
-    setattr(model.get_submodule(parent), leaf, layer)
+            model.set_submodule(name, packing.packed(name, layer, dtype))
 
 
 def weight_bytes(model: nn.Module) -> int:
