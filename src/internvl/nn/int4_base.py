@@ -86,5 +86,4 @@ def quantize_linears(decoder: nn.Module) -> None:
         raise ConfigError("quantize='int4' does not take mixtures of experts; leave it out of LoraConfig")
     for name, module in list(decoder.named_modules()):
         if isinstance(module, nn.Linear) and name != "lm_head" and module.in_features % GROUP == 0:
-            parent, _, leaf = name.rpartition(".")
-            setattr(decoder.get_submodule(parent), leaf, Int4Base(module).train(module.training))
+            decoder.set_submodule(name, Int4Base(module).train(module.training))

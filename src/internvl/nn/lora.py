@@ -272,9 +272,7 @@ def merged_lora(model: nn.Module) -> Iterator[None]:
 
 def set_layer(model: nn.Module, name: str, layer: nn.Module) -> None:
     """Put `layer` where `name` is, in the mode (training or not) of what stood there."""
-    parent, _, leaf = name.rpartition(".")
-    layer.train(model.get_submodule(name).training)
-    setattr(model.get_submodule(parent), leaf, layer)
+    model.set_submodule(name, layer.train(model.get_submodule(name).training))
 
 
 def _matches(unit: Unit, target: str, section: str, *, regex: bool) -> bool:
