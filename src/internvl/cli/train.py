@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from internvl.preprocess.processor import Processor
     from internvl.train.config import TrainConfig
     from internvl.train.loop import StepRecord, Watchers
+    from internvl.train.parallel import Ranks
 
 #: Without a terminal, seconds between lines of progress.
 LINE_EVERY_S = 10.0
@@ -55,64 +56,70 @@ def command(
 
 
 def _train(config: TrainConfig, *, as_json: bool) -> None:
-    from internvl.train.parallel import ranks
+    from internvl.train.parallel import leave, ranks
+
+    with ranks(config.run.device) as where:
+        _train_on(config, where, as_json=as_json)
+    leave(where)
+
+
+def _train_on(config: TrainConfig, where: Ranks, *, as_json: bool) -> None:
     from internvl.train.report import write_report
     from internvl.train.setup import export, prepare
 
     output = Path(config.output)
-    with ranks(config.run.device) as where:
-        prepared = prepare(config, where)
-        trainer = prepared.trainer
-        config = trainer.config
-        say = _say if where.is_first else _silent
-        if prepared.resumed:
-            say(f"going on at step {trainer.step} of {config.run.steps} in {output}")
-        if config.run.sample_every:
-            trainer.watchers.answers = _answers(config, prepared.processor)
-        with _progress(config, trainer.watchers, first=where.is_first):
-            summary = trainer.run()
-        trainer.log.close()
-        final = export(trainer, config) if summary.finished else None
-        if not where.is_first:
-            return
-        facts = {
-            "steps": f"{summary.step} of {config.run.steps}",
-            "loss of the last step": f"{summary.last_loss:.4f}",
-            "validation loss": "not measured"
-            if summary.validation_loss is None
-            else f"{summary.validation_loss:.4f}",
-            "refused updates": summary.refused,
-            "seconds": f"{summary.seconds:.0f}",
-            "model": config.model.path,
-            "data": ", ".join((*config.data.meta, *config.data.sources)),
-        }
-        report = getattr(getattr(trainer.source, "dataset", None), "report", None)
-        bad = getattr(report, "bad_rows", None) or getattr(trainer.source, "bad_rows", [])
-        if bad:
-            facts["rows left out"] = f"{len(bad)}, e.g. {bad[0]}"
-        written = write_report(output, title=config.notes or output.name, facts=facts)
-        if as_json:
-            print_json(
-                {
-                    "output": str(output),
-                    "step": summary.step,
-                    "finished": summary.finished,
-                    "loss": summary.last_loss,
-                    "validation_loss": summary.validation_loss,
-                    "refused": summary.refused,
-                    "seconds": round(summary.seconds, 1),
-                    "bad_rows": bad,
-                    "final": None if final is None else str(final),
-                    "report": [str(path) for path in written],
-                }
-            )
-            return
-        for row in bad[:5]:
-            say(f"left out: {row}")
-        out = console()
-        end = f"trained model: {final}" if final else "not finished: the same command goes on"
-        out.print(plain(f"step {summary.step} of {config.run.steps}, loss {summary.last_loss:.4f}; {end}"))
-        out.print(plain(f"report: {written[-1]}"))
+    prepared = prepare(config, where)
+    trainer = prepared.trainer
+    config = trainer.config
+    say = _say if where.is_first else _silent
+    if prepared.resumed:
+        say(f"going on at step {trainer.step} of {config.run.steps} in {output}")
+    if config.run.sample_every:
+        trainer.watchers.answers = _answers(config, prepared.processor)
+    with _progress(config, trainer.watchers, first=where.is_first):
+        summary = trainer.run()
+    trainer.log.close()
+    final = export(trainer, config) if summary.finished else None
+    if not where.is_first:
+        return
+    facts = {
+        "steps": f"{summary.step} of {config.run.steps}",
+        "loss of the last step": f"{summary.last_loss:.4f}",
+        "validation loss": "not measured"
+        if summary.validation_loss is None
+        else f"{summary.validation_loss:.4f}",
+        "refused updates": summary.refused,
+        "seconds": f"{summary.seconds:.0f}",
+        "model": config.model.path,
+        "data": ", ".join((*config.data.meta, *config.data.sources)),
+    }
+    report = getattr(getattr(trainer.source, "dataset", None), "report", None)
+    bad = getattr(report, "bad_rows", None) or getattr(trainer.source, "bad_rows", [])
+    if bad:
+        facts["rows left out"] = f"{len(bad)}, e.g. {bad[0]}"
+    written = write_report(output, title=config.notes or output.name, facts=facts)
+    if as_json:
+        print_json(
+            {
+                "output": str(output),
+                "step": summary.step,
+                "finished": summary.finished,
+                "loss": summary.last_loss,
+                "validation_loss": summary.validation_loss,
+                "refused": summary.refused,
+                "seconds": round(summary.seconds, 1),
+                "bad_rows": bad,
+                "final": None if final is None else str(final),
+                "report": [str(path) for path in written],
+            }
+        )
+        return
+    for row in bad[:5]:
+        say(f"left out: {row}")
+    out = console()
+    end = f"trained model: {final}" if final else "not finished: the same command goes on"
+    out.print(plain(f"step {summary.step} of {config.run.steps}, loss {summary.last_loss:.4f}; {end}"))
+    out.print(plain(f"report: {written[-1]}"))
 
 
 def _dry_run(config: TrainConfig, shown: int, *, as_json: bool) -> None:
