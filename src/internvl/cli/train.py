@@ -125,13 +125,12 @@ def _train_on(config: TrainConfig, where: Ranks, *, as_json: bool) -> None:
 def _dry_run(config: TrainConfig, shown: int, *, as_json: bool) -> None:
     import os
 
-    from internvl.checkpoint.load import load_processor
     from internvl.train.parallel import Ranks
     from internvl.train.predict import facts, predict
-    from internvl.train.setup import make_model, make_source, with_steps
+    from internvl.train.setup import make_model, make_processor, make_source, with_steps
 
     num_ranks = int(os.environ.get("WORLD_SIZE", "1"))
-    processor = load_processor(config.model.path)
+    processor = make_processor(config)
     config = with_steps(config, processor, num_ranks)
     source = make_source(config, processor, Ranks())
     batches: list[Any] = []

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+import numpy as np
 from PIL import Image
 
 Json = Any
@@ -50,6 +51,16 @@ class Turn:
     """
 
 
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """The small things of one picture, glyphs or objects, in reading order: what dense supervision asks for."""
+
+    names: tuple[str, ...]
+    """One character each, or names of objects."""
+    boxes: np.ndarray
+    """(n, 4) float32, pixel xyxy of the picture as it is stored."""
+
+
 @dataclass(slots=True, kw_only=True)
 class DataSample:
     """Pictures, turns and truth.
@@ -64,6 +75,10 @@ class DataSample:
     language: str = "en"
     video: bool = False
     """The pictures are the frames of one clip, in order."""
+    glyphs: list[Marks] = field(default_factory=list)
+    """Printed characters, one entry a picture; empty where nobody noted them."""
+    things: list[Marks] = field(default_factory=list)
+    """Objects, likewise."""
 
 
 class Skill(Protocol):

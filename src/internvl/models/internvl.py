@@ -61,8 +61,11 @@ class InternVLModel(nn.Module):
         """Of the embeddings."""
         return self.decoder.norm.weight.dtype
 
-    def vision_features(self, pixel_values: Tensor) -> Tensor:
-        """Tiles (N, 3, h, w), normalised, to the selected layer (N, P, C) without class token."""
+    def vision_features(self, pixel_values: Tensor, *, origin: tuple[int, int] | None = None) -> Tensor:
+        """Tiles (N, 3, h, w), normalised, to the selected layer (N, P, C) without class token.
+
+        `origin`: see `InternViT.forward`.
+        """
         if pixel_values.dim() != 4 or pixel_values.shape[1] != 3:
             raise RequestError(f"pixel_values have shape {tuple(pixel_values.shape)}; expected (N, 3, h, w)")
         pixel_values = pixel_values.to(self.vision.class_embedding.device)
@@ -72,7 +75,7 @@ class InternVLModel(nn.Module):
             patches = max(1, h * w // self.config.vision.patch_size**2)
             group = max(1, CPU_PATCHES // patches)
         features = [
-            self.vision(tiles, num_layers=self.num_vision_layers)[:, 1:]
+            self.vision(tiles, num_layers=self.num_vision_layers, origin=origin)[:, 1:]
             for tiles in pixel_values.split(max(group, 1))
         ]
         return features[0] if len(features) == 1 else torch.cat(features)

@@ -33,9 +33,15 @@ class InternViT(nn.Module):
             Block(config, drop_path=config.drop_path_rate * i / last) for i in range(config.num_layers)
         )
 
-    def forward(self, pixel_values: Tensor, *, num_layers: int | None = None) -> Tensor:
-        """Run `num_layers` layers (default all): (N, 3, h, w) -> (N, 1 + P, C), class token first."""
-        x = self.embed(pixel_values)
+    def forward(
+        self, pixel_values: Tensor, *, num_layers: int | None = None, origin: tuple[int, int] | None = None
+    ) -> Tensor:
+        """Run `num_layers` layers (default all): (N, 3, h, w) -> (N, 1 + P, C), class token first.
+
+        `origin` (row, column): the tiles are windows of a trained one and have its positions from there on; None:
+        tiles of another size have the trained positions scaled to them.
+        """
+        x = self.embed(pixel_values, origin)
         for layer in self.layers[:num_layers]:
             x = run_layer(layer, x, recompute=self.recompute)
         return x
@@ -47,7 +53,7 @@ class InternViT(nn.Module):
             states.append(layer(states[-1]))
         return states
 
-    def embed(self, pixel_values: Tensor) -> Tensor:
+    def embed(self, pixel_values: Tensor, origin: tuple[int, int] | None = None) -> Tensor:
         """Patches, class token and positions: (N, 3, h, w) -> (N, 1 + P, C)."""
         h, w = pixel_values.shape[-2:]
         size = self.config.patch_size
@@ -60,7 +66,17 @@ class InternViT(nn.Module):
         rows, columns = patches.shape[-2:]
         patches = patches.flatten(2).transpose(1, 2)  # (N, C, rows, columns) -> (N, P, C)
         tokens = torch.cat((self.class_embedding.expand(len(patches), -1, -1), patches), dim=1)
+        if origin is not None:
+            return tokens + self.window(rows, columns, origin)
         return tokens + self.positions(rows, columns)
+
+    def window(self, rows: int, columns: int, origin: tuple[int, int]) -> Tensor:
+        """Positions of a part of the trained grid, (1, 1 + rows * columns, C)."""
+        first, rest = self.position_embedding[:, :1], self.position_embedding[:, 1:]
+        grid = rest.unflatten(1, (self.config.grid_size, -1))  # (1, P, C) -> (1, rows, columns, C)
+        top, left = origin
+        part = grid[:, top : top + rows, left : left + columns]
+        return torch.cat((first, part.flatten(1, 2)), dim=1)
 
     def positions(self, rows: int, columns: int) -> Tensor:
         """Positions of a grid of patches, (1, 1 + rows * columns, C); bicubic off the trained grid."""

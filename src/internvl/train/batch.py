@@ -5,6 +5,7 @@ Shapes: `B` rows, `T` tokens, `N` tiles (flat over all pictures), `S` the side o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 import torch
@@ -25,6 +26,8 @@ class TrainSample:
     pixel_values: Tensor | None = None
     """(N, 3, S, S), the tiles of all pictures in the order of the text; None without pictures. float32, or uint8 that
     is not normalised yet: a quarter of the memory while samples wait, and `collate` normalises."""
+    dense: Mapping[str, Tensor] | None = None
+    """What each patch and image token of the tiles shows (`train.dense`), int16 with a leading N; None: not asked."""
     num_image_tokens: int = 0
     """Image tokens among `input_ids`: N times the tokens of a tile."""
     where: str = ""
@@ -62,6 +65,8 @@ class TrainBatch:
     learnt. Not divided yet: the loss is `sum(weight * loss) / sum(weight)` over all micro-batches and ranks."""
     pixel_values: Tensor | None = None
     """(N, 3, S, S) float32, in the order of the image tokens; None without pictures."""
+    dense: dict[str, Tensor] | None = None
+    """What the tiles' places show, int64 by head (`train.dense`); None: not asked."""
 
     @property
     def num_valid_tokens(self) -> int:
@@ -87,4 +92,9 @@ class TrainBatch:
             for f in fields(self)
             if isinstance(value := getattr(self, f.name), Tensor)
         }
-        return TrainBatch(**moved)
+        dense = None
+        if self.dense is not None:
+            dense = {
+                name: value.to(device, non_blocking=non_blocking) for name, value in self.dense.items()
+            }
+        return TrainBatch(**moved, dense=dense)

@@ -61,6 +61,7 @@ def collate(
         position_ids=torch.arange(length).expand(shape).contiguous(),
         loss_weight=weight,
         pixel_values=_pixels(samples),
+        dense=_dense(samples),
     )
 
 
@@ -97,6 +98,7 @@ def collate_packed(
         cu_seqlens=ends,
         loss_weight=torch.cat(weights)[None],
         pixel_values=_pixels(samples),
+        dense=_dense(samples),
     )
 
 
@@ -120,6 +122,14 @@ def _pixels(samples: Sequence[TrainSample]) -> Tensor | None:
     if not found:
         return None
     return torch.cat([normalized(tiles) for tiles in found])
+
+
+def _dense(samples: Sequence[TrainSample]) -> dict[str, Tensor] | None:
+    """Join what the tiles of all samples show; samples without tiles have nothing to say."""
+    found = [sample.dense for sample in samples if sample.dense is not None]
+    if not found:
+        return None
+    return {name: torch.cat([dense[name] for dense in found]).long() for name in found[0]}
 
 
 def normalized(tiles: Tensor) -> Tensor:

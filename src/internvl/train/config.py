@@ -17,7 +17,7 @@ from internvl.train.dataset import DataConfig
 
 Precision = Literal["auto", "float32", "bf16", "bf16_params"]
 ScheduleKind = Literal["cosine", "wsd", "linear", "constant"]
-ObjectiveKind = Literal["sft", "mpo", "dpo", "bco"]
+ObjectiveKind = Literal["sft", "mpo", "dpo", "bco", "dense"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,9 +73,11 @@ class FreezeSection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectiveSection:
-    """The loss: next-token prediction, or learning from pairs of answers."""
+    """The loss: next-token prediction, learning from pairs of answers, or only what lies where (dense)."""
 
     kind: ObjectiveKind = "sft"
+    dense_weight: float = 0.0
+    """Beside sft: also ask patches and image tokens what they show, where data.dense knows it."""
     beta: float = 0.1
     """Scale of rewards (dpo, bco, mpo)."""
     dpo_weight: float = 0.8
@@ -86,7 +88,12 @@ class ObjectiveSection:
     @property
     def is_preference(self) -> bool:
         """Whether rows hold pairs of answers."""
-        return self.kind != "sft"
+        return self.kind not in ("sft", "dense")
+
+    @property
+    def asks_places(self) -> bool:
+        """Whether heads that are no part of the model are trained along."""
+        return self.kind == "dense" or self.dense_weight > 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

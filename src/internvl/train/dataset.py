@@ -51,6 +51,11 @@ class DataConfig:
     max_tiles: int | None = None
     """Of one picture, the overview not counted; shared by the pictures of a row. None: the checkpoint's. A data
     set's own max_dynamic_patch counts more."""
+    tile_size: int | None = None
+    """Side of a tile in pixels; None: the checkpoint's. Smaller ones are windows of the trained grid: the same
+    patches and positions, fewer of them."""
+    dense: bool = False
+    """Make targets for [objective] dense_weight, of generated data that knows what lies where."""
     tile_policy: TilePolicy = "reference"
     """How the grid of tiles is chosen, see `preprocess.tile_policy`."""
     min_frames: int = 8

@@ -52,6 +52,8 @@ class _Made(Dataset[Any]):
 def _sent(sample: TrainSample) -> dict[str, Any]:
     """Arrays instead of tensors: each tensor would keep a file open until its row is used."""
     values = {field.name: getattr(sample, field.name) for field in fields(sample)}
+    if sample.dense is not None:
+        values["dense"] = {name: value.numpy() for name, value in sample.dense.items()}
     return {name: value.numpy() if isinstance(value, Tensor) else value for name, value in values.items()}
 
 
@@ -62,6 +64,8 @@ def _received(sent: dict[str, Any] | BadRow) -> TrainSample | BadRow:
         name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
         for name, value in sent.items()
     }
+    if values["dense"] is not None:
+        values["dense"] = {name: torch.from_numpy(value) for name, value in values["dense"].items()}
     return TrainSample(**values)
 
 

@@ -142,7 +142,7 @@ class Trainer:
         step = steps[-1] if step is None else step
         shared, own = self.checkpoints.load(step, self._shared())
         where = str(self.checkpoints.path(step))
-        load_trained(self.losses.model, shared["model"], where)
+        load_trained(self.losses, shared["model"], where)
         load_optimizer(self.optimizer, shared["optimizer"])
         self.objective.load_state_dict(shared["objective"])
         if self.average is not None:
@@ -315,7 +315,7 @@ class Trainer:
     def _shared(self) -> dict[str, Any]:
         """The state that all ranks hold together."""
         shared: dict[str, Any] = {
-            "model": trained_weights(self.losses.model),
+            "model": trained_weights(self.losses),
             "optimizer": optimizer_tensors(self.optimizer),
             "objective": self.objective.state_dict(),
         }

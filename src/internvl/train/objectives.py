@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from internvl.models.internvl import InternVLModel
 from internvl.nn.recompute import run_layer
 from internvl.train.batch import IGNORE_INDEX, TrainBatch
+from internvl.train.dense import DenseHeads
 
 #: Logits held at once (elements); more labels are worked off in chunks whose logits are computed again in the
 #: backward pass. 2**27 float32 are 0.5 GB.
@@ -76,35 +77,51 @@ class TokenLoss(nn.Module):
     A module of its own, so that sharding, which works on `forward`, covers all of the model.
     """
 
-    def __init__(self, model: InternVLModel) -> None:
+    def __init__(self, model: InternVLModel, heads: DenseHeads | None = None) -> None:
         super().__init__()
         self.model = model
+        self.heads = heads
+        """Ask what patches and image tokens show; trained along, and no part of the model."""
         self.max_logits = MAX_LOGITS
         self.needs_tile = False
         """Give pictureless batches one blank tile without effect: sharded ranks must all run the same layers."""
 
-    def forward(self, batch: TrainBatch, image_copies: int = 1) -> Tensor:
-        """Cross entropies (n,) float32, in the order of the labels where `target_mask` is True.
+    def forward(
+        self, batch: TrainBatch, image_copies: int = 1, *, answers: bool = True
+    ) -> dict[str, Tensor]:
+        """What the losses are made of.
 
-        `image_copies`: the pictures' tokens occur this often, one whole set after the other (pairs of answers).
+        Args:
+            batch: What to run the model on.
+            image_copies: The pictures' tokens occur this often, one whole set after the other (pairs of answers).
+            answers: False: only what lies where is asked for, and the decoder does not run.
+
+        Returns:
+            "answers": cross entropies (n,) float32, in the order of the labels where `target_mask` is True; and, with
+            heads and targets, the sum of each head's losses by its name.
         """
-        hidden = self.hidden_states(batch, image_copies)[:, :-1]
-        counted = target_mask(batch)
-        return self.cross_entropy(hidden[counted], batch.labels[:, 1:][counted])
-
-    def hidden_states(self, batch: TrainBatch, image_copies: int = 1) -> Tensor:
-        """(B, T, D) after the final norm."""
-        model = self.model
+        found: dict[str, Tensor] = {}
         image_embeds = None
         unused = None
         if batch.num_tiles:
             assert batch.pixel_values is not None
-            image_embeds = self.image_embeds(batch.pixel_values)
+            features, image_embeds = self.see(batch.pixel_values)
+            if self.heads is not None and batch.dense is not None:
+                found = self.heads(features, image_embeds, batch.dense)
             if image_copies > 1:
                 image_embeds = image_embeds.repeat(image_copies, 1, 1)
         elif self.needs_tile:
-            side = model.config.image_size
-            unused = self.image_embeds(torch.zeros(1, 3, side, side, device=batch.input_ids.device)).sum()
+            side = self.model.config.image_size
+            unused = self.see(torch.zeros(1, 3, side, side, device=batch.input_ids.device))[1].sum()
+        if answers:
+            hidden = self.hidden_states(batch, image_embeds, unused)[:, :-1]
+            counted = target_mask(batch)
+            found["answers"] = self.cross_entropy(hidden[counted], batch.labels[:, 1:][counted])
+        return found
+
+    def hidden_states(self, batch: TrainBatch, image_embeds: Tensor | None, unused: Tensor | None) -> Tensor:
+        """(B, T, D) after the final norm; `unused` is added without effect."""
+        model = self.model
         inputs_embeds = model.merge(batch.input_ids, image_embeds)
         if unused is not None:
             inputs_embeds = inputs_embeds + 0.0 * unused
@@ -116,14 +133,24 @@ class TokenLoss(nn.Module):
             mask = None
         return model.decoder(inputs_embeds, attention_mask=mask)
 
-    def image_embeds(self, pixel_values: Tensor) -> Tensor:
-        """Tiles (N, 3, S, S) -> (N, K, D); a frozen vision tower keeps nothing for the backward pass."""
-        model = self.model
+    def see(self, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
+        """Tiles (N, 3, S, S) -> features (N, P, C) and embeddings (N, K, D).
+
+        A frozen vision tower keeps nothing for the backward pass. Tiles smaller than the model's are windows of its
+        grid of positions, at a random place.
+        """
+        model, vision = self.model, self.model.config.vision
         trained = any(parameter.requires_grad for parameter in model.vision.parameters())
+        rows, columns = (side // vision.patch_size for side in pixel_values.shape[-2:])
+        origin = None
+        if pixel_values.shape[-1] < model.config.image_size:
+            origin = (
+                int(torch.randint(vision.grid_size - rows + 1, ())),
+                int(torch.randint(vision.grid_size - columns + 1, ())),
+            )
         with torch.set_grad_enabled(trained and torch.is_grad_enabled()):
-            features = model.vision_features(pixel_values)
-        rows, columns = (side // model.config.vision.patch_size for side in pixel_values.shape[-2:])
-        return model.projector(features, rows, columns)
+            features = model.vision_features(pixel_values, origin=origin)
+        return features, model.projector(features, rows, columns)
 
     def cross_entropy(self, hidden: Tensor, labels: Tensor) -> Tensor:
         """(n, D) and (n,) -> (n,) float32; logits only for these, and not for too many at once."""
@@ -149,22 +176,46 @@ class _Head(nn.Module):
 
 @dataclass(slots=True)
 class SupervisedObjective:
-    """Next-token prediction on the labelled tokens: sum(w * ce) / sum(w)."""
+    """Next-token prediction on the labelled tokens: sum(w * ce) / sum(w); and what lies where, if it is asked for.
 
-    weights: Mapping[str, float] = field(default_factory=lambda: {"loss": 1.0})
+    Args:
+        answers: Weight of next-token prediction; 0: the decoder does not run.
+        dense: Weight of the dense heads; 0: there are none.
+    """
+
+    answers: float = 1.0
+    dense: float = 0.0
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """Term -> its weight in the loss."""
+        weights = {"loss": self.answers} if self.answers else {}
+        if self.dense:
+            weights |= {name: self.dense * weight for name, weight in DenseHeads.weights().items()}
+        return weights
 
     def denominators(self, batch: TrainBatch) -> dict[str, Tensor]:
-        """The labels' weights, and how many labels there are."""
+        """The labels' weights, how many labels there are, and the places that are asked."""
         counted = target_mask(batch)
         weight = batch.loss_weight[:, 1:][counted].sum(dtype=torch.float64)
-        return {"loss": weight, "tokens": counted.sum(dtype=torch.float64)}
+        counts = {"loss": weight, "tokens": counted.sum(dtype=torch.float64)}
+        if self.dense and batch.dense is not None:
+            counts |= DenseHeads.denominators(batch.dense)
+        elif self.dense:
+            counts |= {name: torch.zeros((), dtype=torch.float64) for name in DenseHeads.weights()}
+        return counts
 
     def __call__(self, losses: TokenLoss, batch: TrainBatch) -> LossSums:
         """One micro-batch."""
-        entropies = losses(batch)
+        found = losses(batch, answers=bool(self.answers))
+        if not self.answers:
+            return LossSums(terms=found)
+        entropies = found.pop("answers")
         weight = batch.loss_weight[:, 1:][target_mask(batch)]
         total = (entropies * weight).sum()
-        return LossSums(terms={"loss": total}, metrics={"token_loss": ("tokens", entropies.detach().sum())})
+        return LossSums(
+            terms={"loss": total} | found, metrics={"token_loss": ("tokens", entropies.detach().sum())}
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing to keep."""

@@ -163,5 +163,5 @@ class PreferenceObjective:
 
 def answer_logps(losses: TokenLoss, batch: PreferenceBatch) -> Tensor:
     """Log probability of each answer (2 P,), chosen ones first: the sum over its labels."""
-    entropies = losses(batch.sequences, 2)
+    entropies = losses(batch.sequences, 2)["answers"]
     return -sequence_sums(batch.sequences, entropies, 2 * batch.num_pairs)

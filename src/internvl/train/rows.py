@@ -18,6 +18,7 @@ from typing import Any, get_args
 import numpy as np
 from PIL import Image
 
+from internvl.data.sample import Marks
 from internvl.errors import DataError
 from internvl.preprocess.messages import nearest
 from internvl.train.labels import IMAGE_PLACEHOLDER, RowRole, RowTurn
@@ -58,6 +59,10 @@ class Row:
     """With `<image>` or `<video>` where a medium stands."""
     media: tuple[Any, ...] = ()
     """Pictures (what `media.image.open_image` reads) and `ClipSource`s, in the order of their placeholders."""
+    glyphs: tuple[Marks, ...] = ()
+    """Of generated pictures: what is printed where, one entry a picture; empty where nobody knows."""
+    things: tuple[Marks, ...] = ()
+    """Objects, likewise."""
 
     @property
     def num_pictures(self) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +24,13 @@ from internvl.preprocess.frames import Frame
 from internvl.preprocess.messages import Picture
 from internvl.preprocess.processor import Processor, TileLimits
 from internvl.train.batch import IGNORE_INDEX, TrainSample
+from internvl.train.dense import tile_targets, unasked
 from internvl.train.labels import IMAGE_PLACEHOLDER, RowTurn, encode_turns, truncated
 from internvl.train.meta import SourceSpec
 from internvl.train.mixing import Draw
 from internvl.train.rows import VIDEO_PLACEHOLDER, ClipSource, Row
 from internvl.train.sources import Source
+from internvl.types import MediaUsage
 
 if TYPE_CHECKING:
     from internvl.train.dataset import DataConfig
@@ -119,10 +121,37 @@ def make_sample(
         pixel_values=torch.from_numpy(np.ascontiguousarray(tiles.transpose(0, 3, 1, 2)))
         if len(tiles)
         else None,
+        dense=_dense(row, usages, processor) if config.dense and len(tiles) else None,
         num_image_tokens=num_image_tokens,
         where=row.where,
         truncated=num_tokens > config.max_tokens,
     )
+
+
+def _dense(row: Row, usages: Sequence[MediaUsage], processor: Processor) -> dict[str, torch.Tensor]:
+    """Return what the places of all tiles of a row show; nothing is asked of pictures that nobody marked."""
+    vision, factor = processor.config.vision, processor.config.projector.factor
+    grid = processor.config.image_size // vision.patch_size
+    found = []
+    for n, usage in enumerate(usages):
+        glyphs = row.glyphs[n] if n < len(row.glyphs) else None
+        things = row.things[n] if n < len(row.things) else None
+        if glyphs is None and things is None:
+            found.append(unasked(usage.num_tiles, grid**2, (grid // factor) ** 2))
+            continue
+        found.append(
+            tile_targets(
+                glyphs,
+                things,
+                (usage.width, usage.height),
+                columns=usage.grid.columns,
+                rows=usage.grid.rows,
+                extra=int(usage.thumbnail),
+                grid=grid,
+                factor=factor,
+            )
+        )
+    return {name: torch.from_numpy(np.concatenate([tile[name] for tile in found])) for name in found[0]}
 
 
 def place_media(

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 
 from internvl.checkpoint.load import (
     load_model,
@@ -24,10 +25,12 @@ from internvl.models.internvl import InternVLModel
 from internvl.nn.device import has_fast_kernels
 from internvl.nn.lora import add_lora, has_lora, merge_lora
 from internvl.nn.recompute import set_recompute
+from internvl.preprocess.processor import Processor
 from internvl.train.batches import TrainBatches, make_batches
 from internvl.train.checkpointing import Checkpoints
 from internvl.train.config import Precision, TrainConfig
 from internvl.train.dataset import make_dataset
+from internvl.train.dense import DenseHeads
 from internvl.train.flops import peak_flops, work_of
 from internvl.train.freezing import apply_freezing, set_drop_path
 from internvl.train.loop import BatchSource, Trainer, Watchers
@@ -39,11 +42,10 @@ from internvl.train.preference import PreferenceObjective, answer_logps
 from internvl.train.recipes import to_tree
 from internvl.train.report import RunLog
 
-if TYPE_CHECKING:
-    from internvl.preprocess.processor import Processor
-
 RECIPE_NAME = "recipe.json"
 FINAL_NAME = "final"
+HEADS_NAME = "dense_heads.safetensors"
+"""Beside a model that a later stage goes on from; no loader needs it."""
 
 
 @dataclass(slots=True)
@@ -67,16 +69,17 @@ def prepare(config: TrainConfig, where: Ranks, watchers: Watchers | None = None)
         torch.set_num_threads(config.run.threads)
     config = with_precision(config, where.device)
     check_output(output, config)
-    processor = load_processor(config.model.path)
+    processor = make_processor(config)
     config = with_steps(config, processor, where.size)
     model = make_model(config)
-    losses = TokenLoss(model.to(where.device))
+    heads = make_heads(config, model)
+    losses = TokenLoss(model, heads).to(where.device)
     objective = make_objective(config, where)
     shard(losses, where, config.run.precision)
     if config.run.compile:
         for layer in (*model.vision.layers, *model.decoder.layers):
             layer.compile()
-    optimizer = make_optimizer(model, config.optimizer)
+    optimizer = make_optimizer(losses, config.optimizer)
     decay = config.optimizer.ema_decay
     dtype = torch.float32 if config.run.precision == "float32" else torch.bfloat16
     trainer = Trainer(
@@ -93,7 +96,7 @@ def prepare(config: TrainConfig, where: Ranks, watchers: Watchers | None = None)
             where=where,
         ),
         where=where,
-        average=WeightAverage(model.named_parameters(), decay) if decay else None,
+        average=WeightAverage(losses.named_parameters(), decay) if decay else None,
         watchers=watchers or Watchers(),
         work=work_of(model) if where.size == 1 else None,
         peak=peak_flops(where.device, dtype) if where.size == 1 else 0.0,
@@ -149,11 +152,40 @@ def make_model(config: TrainConfig, *, device: str | None = None) -> InternVLMod
     return model
 
 
+def make_processor(config: TrainConfig) -> Processor:
+    """What cuts and tokenizes rows, with the tile size of the recipe."""
+    processor = load_processor(config.model.path)
+    size = config.data.tile_size
+    if size is None:
+        return processor
+    vision = processor.config.vision
+    if size % (vision.patch_size * processor.config.projector.factor) or size > vision.image_size:
+        raise ConfigError(
+            f"data.tile_size is {size}; expected a multiple of {vision.patch_size * processor.config.projector.factor} "
+            f"pixels, at most the model's {vision.image_size}"
+        )
+    return Processor(replace(processor.config, image_size=size), processor.tokenizer)
+
+
+def make_heads(config: TrainConfig, model: InternVLModel) -> DenseHeads | None:
+    """The heads that ask what lies where, if the loss has them: those of the stage before, or fresh ones."""
+    if not config.objective.asks_places:
+        return None
+    heads = DenseHeads(model.config, torch.Generator().manual_seed(config.seed))
+    kept = Path(config.model.path) / HEADS_NAME
+    if kept.is_file() and not config.model.from_scratch:
+        heads.load_state_dict(load_file(kept))
+    return heads
+
+
 def make_objective(config: TrainConfig, where: Ranks) -> Objective:
     """The loss; of pairs with its frozen reference, which is the model that training starts from."""
     section = config.objective
-    if section.kind == "sft":
-        return SupervisedObjective()
+    if not section.is_preference:
+        return SupervisedObjective(
+            answers=float(section.kind == "sft"),
+            dense=1.0 if section.kind == "dense" else section.dense_weight,
+        )
     if where.size > 1:
         raise ConfigError("learning from pairs runs in one process so far; start it without torchrun")
     weights = {
@@ -235,7 +267,10 @@ def export(trainer: Trainer, config: TrainConfig) -> Path | None:
             return save_adapter(model, target, base=config.model.path, overwrite=target.exists())
         if has_lora(model):
             merge_lora(model)
-        return save_as(model, target, config)
+        written = save_as(model, target, config)
+        if trainer.losses.heads is not None and trainer.where.size == 1:
+            save_file(trainer.losses.heads.state_dict(), target / HEADS_NAME)
+        return written
 
 
 def save_as(model: InternVLModel, target: Path, config: TrainConfig) -> Path:

@@ -10,6 +10,7 @@ import json
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -130,7 +131,8 @@ class GeneratedSource(Source):
         def find(name: str) -> Any:
             return pictures.get(name, sample.images)  # the name of the folder stands for all frames
 
-        return parse_row(training_row(sample, where, names), where, find)
+        row = parse_row(training_row(sample, where, names), where, find)
+        return replace(row, glyphs=tuple(sample.glyphs), things=tuple(sample.things))
 
 
 def resolver(root: str, file: Path) -> Resolve:

@@ -1,0 +1,165 @@
+"""Skill `print`: a square filled with print of several sizes and fonts; every glyph's place is known.
+
+Nothing teaches a vision tower letters faster: hundreds of them a picture, each with its box. Read as a page it is not:
+the blocks have nothing to do with each other, so only single lines of it are asked for.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from internvl.data.colours import Rgb
+from internvl.data.documents.asking import choose
+from internvl.data.documents.language import (
+    EUROPEAN,
+    Language,
+    drawable,
+    files_of,
+    pick_language,
+    write_sentence,
+    write_words,
+)
+from internvl.data.documents.sheet import glyph_boxes
+from internvl.data.documents.typefaces import find_hands, open_face
+from internvl.data.documents.values import Values
+from internvl.data.realism import photograph
+from internvl.data.sample import Assets, DataSample, Marks, Split, Turn
+from internvl.data.scene import make_ground
+from internvl.data.text_scene import ink_for
+
+SIDE = 448
+Area = tuple[int, int, int, int]
+_QUESTIONS = (
+    'Read the line that begins with "{start}".',
+    'Which line begins with "{start}"?',
+    'Write out the line that starts with "{start}".',
+    'How does the line that begins with "{start}" go on?',
+)
+
+
+def make_print(rng: random.Random, *, split: Split, assets: Assets) -> DataSample:
+    """Fill a square with blocks of text."""
+    image = Image.new("RGB", (SIDE, SIDE), (255, 255, 255))
+    names: list[str] = []
+    boxes: list[np.ndarray] = []
+    lines: list[str] = []
+    smallest = float(SIDE)
+    for area in _areas(rng, (0, 0, SIDE, SIDE), depth=rng.choice((0, 1, 1, 2, 2, 3))):
+        size = _size(rng, area)
+        smallest = min(smallest, size)
+        for text, places in _fill(rng, image, area, size, split, assets):
+            lines.append(text)
+            names += [c for c in text if c != " "]
+            boxes.append(places)
+    photo = photograph(rng, image, text_px=smallest, split=split, weights=(0.45, 0.35, 0.2))
+    found = np.concatenate(boxes) if boxes else np.zeros((0, 4), np.float32)
+    start, whole = _asked(rng, lines)
+    return DataSample(
+        images=[photo.image],
+        turns=[
+            Turn(question=choose(rng, _QUESTIONS, split).format(start=start), answer=whole, metric="cer")
+        ],
+        truth={"lines": lines, "look": photo.look},
+        skill="print",
+        glyphs=[Marks(tuple(names), photo.boxes(found))],
+    )
+
+
+def _areas(rng: random.Random, area: Area, depth: int) -> Iterator[Area]:
+    """Cut an area in two, again and again."""
+    x0, y0, x1, y1 = area
+    wide = x1 - x0 > 1.3 * (y1 - y0) or (x1 - x0 > 0.75 * (y1 - y0) and rng.random() < 0.3)
+    if depth == 0 or max(x1 - x0, y1 - y0) < 100:
+        yield area
+    elif wide:
+        cut = round(x0 + (x1 - x0) * rng.uniform(0.35, 0.65))
+        yield from _areas(rng, (x0, y0, cut, y1), depth - 1)
+        yield from _areas(rng, (cut, y0, x1, y1), depth - 1)
+    else:
+        cut = round(y0 + (y1 - y0) * rng.uniform(0.3, 0.7))
+        yield from _areas(rng, (x0, y0, x1, cut), depth - 1)
+        yield from _areas(rng, (x0, cut, x1, y1), depth - 1)
+
+
+def _size(rng: random.Random, area: Area) -> int:
+    """Pixels of the em: mostly as on pages that were cut into tiles, now and then large."""
+    low, high = rng.choice(((14, 24), (14, 24), (18, 34), (18, 34), (26, 60), (60, 150)))
+    size = round(low * (high / low) ** rng.random())
+    return max(14, min(size, (area[3] - area[1]) // 2, (area[2] - area[0]) // 3))
+
+
+def _fill(
+    rng: random.Random, image: Image.Image, area: Area, size: int, split: Split, assets: Assets
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Write lines over an area; yield each with the boxes of its glyphs."""
+    language = pick_language(rng, assets, split, english=0.5, other=0.0, choices=EUROPEAN)
+    values = Values(rng, split, language)
+    path = rng.choice(find_hands(split) if rng.random() < 0.06 else files_of(language, split))
+    ink = _ground(rng, image, area, split)
+    face = open_face(path, size)
+    draw = ImageDraw.Draw(image)
+    step = size * rng.uniform(1.08, 1.6)
+    left, right = area[0] + rng.uniform(0.1, 0.8) * size, area[2] - 0.1 * size
+    y = area[1] + size * rng.uniform(0.95, 1.2)
+    while y < area[3] - 0.2 * size:
+        text = drawable(_text(rng, language, values), path)
+        x = left if rng.random() < 0.85 else left + rng.random() * 0.3 * (right - left)
+        while text and face.getlength(text) > right - x:
+            text = text[: min(len(text) - 1, int(len(text) * (right - x) / face.getlength(text)))].rstrip()
+        if text:
+            draw.text((x, y), text, fill=ink, font=face, anchor="ls")
+            yield text, glyph_boxes(face, text, x, y, size)
+        y += step * rng.choice((1, 1, 1, 1, 1, 1.5))
+
+
+def _ground(rng: random.Random, image: Image.Image, area: Area, split: Split) -> Rgb:
+    """Colour an area and return an ink that can be read on it."""
+    chance = rng.random()
+    if chance < 0.7:
+        tone = rng.randint(225, 255)
+        image.paste((tone, tone - rng.randint(0, 8), tone - rng.randint(0, 22)), area)
+        dark = rng.randint(0, 90)
+        return (dark, dark, dark) if rng.random() < 0.8 else (dark // 4, dark // 3, 60 + dark)
+    if chance < 0.78:
+        image.paste((rng.randint(0, 50),) * 3, area)
+        return (rng.randint(190, 255),) * 3
+    ground, _, mean = make_ground(
+        rng, (area[2] - area[0], area[3] - area[1]), held_out=split == "held_out"
+    )
+    image.paste(ground, area[:2])
+    return ink_for(rng, mean)[1]
+
+
+def _text(rng: random.Random, language: Language, values: Values) -> str:
+    chance = rng.random()
+    if chance < 0.35:
+        text = write_sentence(rng, language)
+    elif chance < 0.65:
+        text = write_words(rng, language, rng.randint(2, 14))
+    elif chance < 0.75:
+        text = "".join(rng.choices("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .,-:/", k=60))
+    elif chance < 0.9:
+        money = values.money()
+        parts = (
+            lambda: money.full(rng.randint(5, 500000)), lambda: values.digits(rng.randint(1, 9)), values.code,
+            values.phone, values.time, lambda: values.date(values.day()), values.email, values.word,
+            lambda: f"{values.word()}:", lambda: f"({values.word()})", lambda: f"{rng.randint(1, 100)}%",
+        )  # fmt: skip
+        text = " ".join(rng.choice(parts)() for _ in range(rng.randint(2, 8)))
+    else:
+        text = " ".join(values.digits(rng.randint(1, 6)) for _ in range(12))
+    if language.script in ("Latn", "Cyrl", "Grek") and rng.random() < 0.15:
+        text = text.upper()
+    return " ".join(text.split())
+
+
+def _asked(rng: random.Random, lines: list[str]) -> tuple[str, str]:
+    """Return the first word of a line that no other line begins with, and the line."""
+    starts = [line.split(" ", 1)[0] for line in lines]
+    single = [n for n, start in enumerate(starts) if starts.count(start) == 1]
+    n = rng.choice(single) if single else 0
+    return (starts[n], lines[n]) if lines else ("", "")
