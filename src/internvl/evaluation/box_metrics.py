@@ -57,7 +57,7 @@ def _area(box: Box) -> float:
 
 
 def iou_at_half(answer: str, truth: Truth) -> Verdict:
-    """F1 of boxes that overlap an expected one by IoU >= 0.5 (PASCAL VOC's rule, Everingham et al. 2010), each used once.
+    """F1 of boxes that overlap an expected one by IoU >= 0.5 (PASCAL VOC's rule), each used once.
 
     Where one box is expected and one is given this is the accuracy at IoU 0.5 of grounding sets. Names must agree
     where several different ones are expected. Details: `iou`, the mean over the expected boxes; `boxes`, expected.

@@ -25,9 +25,9 @@ class Entry(NamedTuple):
 def rms_f1(answer: str, truth: Truth) -> Verdict:
     """Relative mapping similarity, F1 (Liu et al., "DePlot", arXiv:2212.10505, section 4.2).
 
-    A table is a set of (row heading, column heading, value). Entries are paired so that their headings agree best; a pair
-    is worth the similarity of the headings (edit distance, cut at tau) times that of the values (relative error, cut at
-    theta). The better of the answer and its transpose counts.
+    A table is a set of (row heading, column heading, value). Entries are paired so that their headings agree best;
+    a pair is worth the similarity of the headings (edit distance, cut at tau) times that of the values (relative
+    error, cut at theta). The better of the answer and its transpose counts.
     """
     expected, given = _grid(truth.text), _grid(answer)
     wanted = _entries(expected)

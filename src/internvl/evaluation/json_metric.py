@@ -39,14 +39,13 @@ def fields(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, 
 
 
 def json_kv_f1(answer: str, truth: Truth) -> Verdict:
-    """F1 of the fields: 2 right / (fields given + fields expected), a field being right if its value is equal letter for
-    letter (white space aside). Nested objects and lists count by their leaves; what is no JSON has no right field.
+    """F1 of the fields: 2 right / (fields given + fields expected); right is what is equal letter for letter.
+
+    White space aside. Nested objects and lists count by their leaves; what is no JSON has no right field.
 
     Details: `right` and `fields`, whose ratio over a set is the share of fields that are exactly right.
     """
     expected = dict(fields(read_json(truth.text)))
     given = dict(fields(read_json(answer))) if answer else {}
     right = sum(path in given and given[path] == value for path, value in expected.items())
-    return Verdict(
-        2 * right / max(1, len(given) + len(expected)), {"right": right, "fields": len(expected)}
-    )
+    return Verdict(2 * right / max(1, len(given) + len(expected)), {"right": right, "fields": len(expected)})

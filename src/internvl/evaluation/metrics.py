@@ -1,7 +1,7 @@
 """The table of metrics, and `judge`: (metric, answer, truth) -> verdict.
 
-The names are those of shared/data and of `data.sample.Turn`. To add one: a function of the form `verdict.Metric`, a line
-here, its law in tests/unit/evaluation/test_metrics.py.
+The names are those of shared/data and of `data.sample.Turn`. To add one: a function of the form `verdict.Metric`, a
+line here, its law in tests/unit/evaluation/test_metrics.py.
 """
 
 from __future__ import annotations

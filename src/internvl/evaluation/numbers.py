@@ -7,11 +7,11 @@ import unicodedata
 
 _WORDS = {
     word: float(value)
-    for value, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
-        " seventeen eighteen nineteen twenty".split()
-    )
-} | {"no": 0.0, "none": 0.0}
+    for value, word in enumerate((
+        "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+        "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty",
+    ))
+} | {"no": 0.0, "none": 0.0}  # fmt: skip
 _NUMBER = re.compile(
     r"(?<![\w.,])[-−–]?\s?[$€£¥]?\s?(\d{1,3}(?:[  ']\d{3})+(?:[.,]\d+)?|\d+(?:[.,]\d+)*)(?:[eE]([+-]?\d{1,2}))?"
     r"|\b(" + "|".join(_WORDS) + r")\b",

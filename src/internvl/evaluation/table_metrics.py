@@ -21,12 +21,13 @@ class _Node(NamedTuple):
 
 
 def teds(answer: str, truth: Truth) -> Verdict:
-    """Tree-edit-distance similarity of tables: 1 - distance / nodes of the larger tree (Zhong et al., "Image-based table
-    recognition", arXiv:1911.10683, section 4).
+    """Tree-edit-distance similarity of tables: 1 - distance / nodes of the larger tree.
+
+    Source: Zhong et al., "Image-based table recognition", arXiv:1911.10683, section 4.
 
     Trees are table > rows > cells; head and body, and th and td, are not told apart, so that Markdown and CSV can be
-    compared with HTML. Inserting and deleting a node costs 1; replacing a cell by one with other spans costs 1, else the
-    normalised edit distance of the texts. Details: `cell_f1`.
+    compared with HTML. Inserting and deleting a node costs 1; replacing a cell by one with other spans costs 1, else
+    the normalised edit distance of the texts. Details: `cell_f1`.
     """
     expected, given = read_table(truth.text), read_table(answer)
     if expected is None or given is None:
@@ -54,7 +55,7 @@ def _replace(a: _Node, b: _Node) -> float:
 
 
 def _tree_distance(a: Sequence[_Node], b: Sequence[_Node]) -> float:
-    """Zhang and Shasha, "Simple fast algorithms for the editing distance between trees", SIAM J. Comput. 18(6), 1989."""
+    """Zhang and Shasha, "Simple fast algorithms for the editing distance between trees", SIAM J. Comput. 18, 1989."""
     distance = [[0.0] * len(b) for _ in a]
     texts: dict[tuple[int, int], float] = {}
     for i in _key_roots(a):
@@ -103,8 +104,8 @@ def _forests(
 def cell_f1(expected: Table, given: Table) -> float:
     """F1 of the cells that are not empty: a cell is right if its text stands in the right column of the right row.
 
-    Rows are matched in order so that most cells are right: a row that is missing, or too many, costs its own cells only.
-    White space and capitals: as `plain` leaves them. A merged cell counts once, at its first place.
+    Rows are matched in order so that most cells are right: a row that is missing, or too many, costs its own cells
+    only. White space is as `plain` leaves it. A merged cell counts once, at its first place.
     """
     wanted, found = expected.grid(), given.grid()
     total = sum(bool(text) for row in (*wanted, *found) for text in row)

@@ -30,7 +30,7 @@ class Table:
     rows: list[list[Cell]]
 
     def grid(self) -> list[list[str]]:
-        """Return the texts by row and column; the text of a cell with spans stands at its first place, "" at the others."""
+        """Return the texts by row and column; a cell with spans has its text at the first place, "" at the others."""
         grid: list[list[str]] = [[] for _ in self.rows]
         taken: dict[tuple[int, int], str] = {}
         for y, row in enumerate(self.rows):
@@ -99,7 +99,7 @@ _FENCE = re.compile(r"```[a-z]*\n?(.*?)(?:```|$)", re.DOTALL)
 
 
 def read_table(text: str) -> Table | None:
-    """Return the first table of a text: HTML if it has cells, Markdown if it has rows with |, CSV otherwise; None: none.
+    """Return the first table of a text: HTML if it has cells, Markdown if it has |, else CSV; None: none.
 
     >>> read_table("| a | b |\\n| --- | --- |\\n| 1 | 2 |").grid()
     [['a', 'b'], ['1', '2']]

@@ -54,7 +54,9 @@ def exact_ci(answer: str, truth: Truth) -> Verdict:
 
 def exact_norm(answer: str, truth: Truth) -> Verdict:
     """1 if the tidied texts are equal without any spaces."""
-    return _whether(answer and tidied(answer, truth.text).replace(" ", "") == plain(truth.text).replace(" ", ""))
+    return _whether(
+        answer and tidied(answer, truth.text).replace(" ", "") == plain(truth.text).replace(" ", "")
+    )
 
 
 def contains(answer: str, truth: Truth) -> Verdict:
@@ -142,8 +144,11 @@ def anls_or_number(answer: str, truth: Truth) -> Verdict:
 
 
 def cer(answer: str, truth: Truth) -> Verdict:
-    """1 - edits / letters of the expected text, not below 0; over a set: all edits over all letters (the character error
-    rate, as in OCR evaluation since Rice et al., "The fourth annual test of OCR accuracy", UNLV 1995)."""
+    """1 - edits / letters of the expected text, not below 0; over a set: all edits over all letters.
+
+    The character error rate of OCR evaluation (Rice et al., "The fourth annual test of OCR accuracy", UNLV 1995).
+    Details: `edits`, `letters`; with more than one word `word_edits`, `words`.
+    """
     return _error_rate(plain(answer), plain(truth.text))
 
 
@@ -168,8 +173,10 @@ def ned(answer: str, truth: Truth) -> Verdict:
 
 
 def word_recall(answer: str, truth: Truth) -> Verdict:
-    """Share of the expected words that stand in the answer, each as often as it is given; order, capitals and signs at a
-    word's ends do not count. Words that are too many cost nothing: read it beside an error rate."""
+    """Share of the expected words that stand in the answer, each as often as it is given.
+
+    Order, capitals and signs at a word's ends do not count; words that are too many cost nothing.
+    """
     wanted, given = _words(truth.text), _words(answer)
     return Verdict((wanted & given).total() / max(1, wanted.total()))
 
@@ -187,7 +194,9 @@ def choice(answer: str, truth: Truth) -> Verdict:
     return _whether(len(named) == 1 and plain(named[0]).casefold() == plain(truth.text).casefold())
 
 
-_LETTER = re.compile(r"(?:answer|option|choice)\s*(?:is|:)?\s*\(?([A-J])\b|^\W*([A-J])(?![\w'])|\(([A-J])\)", re.IGNORECASE)
+_LETTER = re.compile(
+    r"(?:answer|option|choice)\s*(?:is|:)?\s*\(?([A-J])\b|^\W*([A-J])(?![\w'])|\(([A-J])\)", re.IGNORECASE
+)
 _LONE_LETTER = re.compile(r"(?<![\w'])([A-J])(?![\w'])")
 
 
@@ -243,7 +252,7 @@ def output_contains_fuzzy(answer: str, truth: Truth) -> Verdict:
 
 
 def output_order(answer: str, truth: Truth) -> Verdict:
-    """1 if the answer holds the expected passages (parted by |) one after the other (olmOCR-bench's "reading order")."""
+    """1 if the answer holds the expected passages (parted by |) in this order (olmOCR-bench's "reading order")."""
     places = [_place(part, answer) for part in truth.text.split("|")]
     return _whether(None not in places and _rises([place for place in places if place is not None]))
 

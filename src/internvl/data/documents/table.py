@@ -194,8 +194,11 @@ def _content(rng: random.Random, values: Values, language: Language, styles: Sty
         if head not in heads:
             heads.append(head)
     first: list[str] = []
+    tries = 0
     while len(first) < rows:
-        name = makers["name"]()
+        tries += 1
+        # a held-out list may hold fewer cities than the table has rows
+        name = makers["name"]() if tries < 20 * rows else word()
         first += [name] if name not in first else []
     body = [[name, *(makers[kind]() for kind in kinds[1:])] for name in first]
     for row in body:
