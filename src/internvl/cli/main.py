@@ -29,6 +29,7 @@ COMMANDS = {
     "batch": "Answer a file of requests: OpenAI batch lines in, answers out.",
     "data": "Make training data: pictures with questions, answers and truth.",
     "train": "Train or fine-tune a model as a recipe (TOML) says.",
+    "eval": "Measure a model: known questions, figures, a report of failures.",
     "models": "List the released checkpoints and the memory that each needs.",
     "plan": "Show what a request costs before it runs: tiles, tokens, memory.",
     "doctor": "Check machine and installation, and say how to mend each problem.",

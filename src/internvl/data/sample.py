@@ -49,6 +49,9 @@ class Turn:
 
     The names of shared/data, and `absent`: right if the answer says that the thing is not in the picture.
     """
+    task: str = ""
+    """What kind of question this is, for figures by kind: read, field, json, count_all, colour ... "" = as the metric
+    says."""
 
 
 @dataclass(frozen=True, slots=True)

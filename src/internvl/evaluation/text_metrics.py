@@ -19,7 +19,7 @@ from internvl.evaluation.verdict import Metric, Truth, Verdict
 ANLS_THRESHOLD = 0.5
 FUZZY = 0.95
 """Share of a passage's letters that must be found for it to count as there (`output_contains_fuzzy`)."""
-_QUOTES = ('""', "''", "“”", "‘’", "«»", "„“", "``", "**")
+_QUOTES = (('"', '"'), ("'", "'"), ("“", "”"), ("‘", "’"), ("«", "»"), ("„", "“"), ("`", "`"), ("*", "*"))
 
 
 def plain(text: str) -> str:

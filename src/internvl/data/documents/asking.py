@@ -132,7 +132,9 @@ def ask_field(
         question = choose(rng, LABEL_QUESTIONS, split).format(label=label)
     else:
         question = choose(rng, FIELD_QUESTIONS, split).format(what=what, What=what[:1].upper() + what[1:])
-    return Turn(question=question, answer=answer, metric=metric)
+    return Turn(
+        question=question, answer=answer, metric=metric, task="absent" if metric == "absent" else "field"
+    )
 
 
 def ask_absent(rng: random.Random, what: str, split: Split, *, label: str = "") -> Turn:
@@ -143,7 +145,7 @@ def ask_absent(rng: random.Random, what: str, split: Split, *, label: str = "") 
 
 def ask_read(rng: random.Random, text: str, split: Split) -> Turn:
     """Ask for all text."""
-    return Turn(question=choose(rng, READ_QUESTIONS, split), answer=text, metric="cer")
+    return Turn(question=choose(rng, READ_QUESTIONS, split), answer=text, metric="cer", task="read")
 
 
 def ask_json(rng: random.Random, kind: str, fields: Mapping[str, object], split: Split) -> Turn:
@@ -157,4 +159,5 @@ def ask_json(rng: random.Random, kind: str, fields: Mapping[str, object], split:
     else:
         question = choose(rng, JSON_QUESTIONS, split).format(kind=kind)
         fields = {key: value for key, value in fields.items() if value is not None}
-    return Turn(question=question, answer=json.dumps(fields, ensure_ascii=False), metric="json_kv_f1")
+    answer = json.dumps(fields, ensure_ascii=False)
+    return Turn(question=question, answer=answer, metric="json_kv_f1", task="json")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from internvl.data.pictures.english import is_plural
@@ -63,7 +64,7 @@ def ask(
             continue
         said.add((number, turn.answer))
         spent[number] = spent.get(number, 0) + 1
-        asked.append(turn)
+        asked.append(replace(turn, task=getattr(makers[number], "__name__", "")))
     if not asked:  # unlucky dice: the first that has something to ask
         asked = [turn for maker in makers if (turn := maker(rng, subject)) is not None][:1]
     return asked
