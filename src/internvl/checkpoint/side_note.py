@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
-from internvl.config.model import Layout, ModelConfig
+from internvl.config.model import Layout, ModelConfig, TilePolicy
 from internvl.errors import CheckpointError
 
 #: Key of the note in config.json and in tokenizer_config.json.
@@ -20,12 +20,15 @@ NOTE_KEY = "internvl"
 
 #: Part of the description -> fields of it that only the note can hold.
 _IN_TRANSFORMERS: dict[str, tuple[str, ...]] = {
-    "": ("template", "release", "use_thumbnail", "dynamic_tiling"),
+    "": ("template", "release", "use_thumbnail", "dynamic_tiling", "tile_policy"),
     "vision": ("drop_path_rate",),
     "projector": ("pixel_shuffle", "norm_eps"),
     "text": ("family",),
 }
-_IN_GITHUB: dict[str, tuple[str, ...]] = {"": ("template", "release"), "projector": ("norm_eps",)}
+_IN_GITHUB: dict[str, tuple[str, ...]] = {
+    "": ("template", "release", "tile_policy"),
+    "projector": ("norm_eps",),
+}
 
 
 def note_of(config: ModelConfig, layout: Layout) -> dict[str, Any]:
@@ -35,6 +38,7 @@ def note_of(config: ModelConfig, layout: Layout) -> dict[str, Any]:
         f"{part}.{name}" if part else name: getattr(getattr(config, part) if part else config, name)
         for part, names in table.items()
         for name in names
+        if not (name == "tile_policy" and config.tile_policy == "reference")  # nothing to note
     }
 
 
@@ -75,10 +79,15 @@ def _check_choices(config: ModelConfig, changes: Mapping[str, Mapping[str, Any]]
     # Only these are spelled as another family in transformers' layout, see `write_config`.
     disguised = {"llama", "internlm2", "internlm3"} if config.text.family in ("llama", "qwen2") else set()
     families = {config.text.family} | disguised
-    for part, name, allowed in (("text", "family", families), ("projector", "pixel_shuffle", {"v1", "v2"})):
+    choices = (
+        ("text", "family", families),
+        ("projector", "pixel_shuffle", {"v1", "v2"}),
+        ("", "tile_policy", set(get_args(TilePolicy))),
+    )
+    for part, name, allowed in choices:
         value = changes[part].get(name)
         if value is not None and value not in allowed:
             raise CheckpointError(
-                f"{where}: '{NOTE_KEY}' has {part}.{name} = {value!r}; "
+                f"{where}: '{NOTE_KEY}' has {f'{part}.{name}'.lstrip('.')} = {value!r}; "
                 f"expected {' or '.join(sorted(allowed))}"
             )

@@ -31,8 +31,12 @@ MaxTiles = Annotated[
     int | None, typer.Option(help="Most tiles of a picture. [default: the model's]", min=1, **_ENGINE)
 ]
 TilePolicy = Annotated[
-    Literal["reference", "auto"],
-    typer.Option(help="reference, or auto: fewer tiles for small pictures, more for full pages.", **_ENGINE),
+    Literal["reference", "auto", "fit"] | None,
+    typer.Option(
+        help="reference; auto: fewer tiles for small pictures, more for full pages; fit: so, and the picture keeps its"
+        " shape. [default: the model's]",
+        **_ENGINE,
+    ),
 ]
 SessionLen = Annotated[
     int | None,

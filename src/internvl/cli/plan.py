@@ -19,10 +19,11 @@ from internvl.cli.request_cost import Picture, RequestCost
 from internvl.cli.shown import ClipOptions, open_shown
 from internvl.config import memory
 from internvl.config.memory import Dtype
+from internvl.config.model import TilePolicy
 from internvl.engine.config import EngineConfig, session_length
 from internvl.errors import MediaError
 from internvl.preprocess.processor import TileLimits
-from internvl.preprocess.tile_policy import TilePolicy, is_dense
+from internvl.preprocess.tile_policy import is_dense
 from internvl.types import GenerationConfig
 
 _DTYPES: tuple[Dtype, ...] = ("float32", "bfloat16", "int8", "int4")
@@ -55,8 +56,12 @@ def command(
     ] = None,
     max_tiles: MaxTiles = None,
     tile_policy: Annotated[
-        TilePolicy, typer.Option(help="reference, or auto: fewer tiles for small pictures, more for pages.")
-    ] = "reference",
+        TilePolicy | None,
+        typer.Option(
+            help="reference; auto: fewer tiles for small pictures, more for pages; fit: so, shapes kept. "
+            "[default: the model's]"
+        ),
+    ] = None,
     no_thumbnail: Annotated[bool, typer.Option("--no-thumbnail", help="Without the overview tile.")] = False,
     session_len: Annotated[
         int | None,
@@ -116,7 +121,7 @@ def _default_session_len(model: KnownModel) -> int:
     return session_length(EngineConfig(), model.config.text)
 
 
-def _read_shown(names: list[str], policy: TilePolicy, clip: ClipOptions) -> list[Picture]:
+def _read_shown(names: list[str], policy: TilePolicy | None, clip: ClipOptions) -> list[Picture]:
     read: list[Picture] = []
     for name in names:
         size = _SIZE.fullmatch(name)
@@ -128,7 +133,7 @@ def _read_shown(names: list[str], policy: TilePolicy, clip: ClipOptions) -> list
     return read
 
 
-def _open(name: str, policy: TilePolicy, clip: ClipOptions) -> list[Picture]:
+def _open(name: str, policy: TilePolicy | None, clip: ClipOptions) -> list[Picture]:
     """Return a picture, or the frames of a video."""
     if not Path(name).exists() and "://" not in name:
         raise MediaError(
@@ -136,7 +141,7 @@ def _open(name: str, policy: TilePolicy, clip: ClipOptions) -> list[Picture]:
         )
     shown = open_shown(name, clip)
     if isinstance(shown, Image.Image):
-        dense = policy == "auto" and is_dense(shown)
+        dense = policy != "reference" and is_dense(shown)
         return [Picture(name=name, width=shown.width, height=shown.height, is_dense=dense)]
     return _frames(name, (shown.width, shown.height), len(shown))
 

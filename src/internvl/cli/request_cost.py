@@ -49,14 +49,15 @@ def picture_usage(
     for index, picture in enumerate(pictures):
         wanted = TileLimits(min_tiles=1, max_tiles=1) if picture.is_frame else limits
         # a model without dynamic tiling sees one tile, unless someone asks for more
-        dynamic = config.dynamic_tiling or wanted.policy == "auto"
+        policy = wanted.policy or config.tile_policy
+        dynamic = config.dynamic_tiling or policy != "reference"
         default_max = config.max_tiles if dynamic else 1
         least = wanted.min_tiles
         if least is None:
             least = min(config.min_tiles if dynamic else 1, wanted.max_tiles or default_max)
         grid = choose_grid(
             (picture.width, picture.height),
-            policy=wanted.policy,
+            policy=policy,
             min_tiles=least,
             max_tiles=wanted.max_tiles,
             dense=picture.is_dense,

@@ -14,6 +14,7 @@ from internvl.errors import ConfigError
 TextFamily = Literal["llama", "internlm2", "internlm3", "qwen2", "qwen3", "qwen3_moe", "phi3", "gpt_oss"]
 RopeKind = Literal["default", "linear", "dynamic", "longrope", "yarn", "llama3"]
 Layout = Literal["github", "hf"]
+TilePolicy = Literal["reference", "auto", "fit"]
 
 #: Template of a checkpoint in transformers' layout that names none: its own form, without default system message.
 HF_TEMPLATE = "internvl_hf"
@@ -165,6 +166,8 @@ class ModelConfig:
     """Side of a tile, pixels."""
     min_tiles: int = 1
     max_tiles: int = 12
+    tile_policy: TilePolicy = "reference"
+    """How pictures are cut where nobody says it, see `preprocess.tile_policy`; every released model: reference."""
     use_thumbnail: bool = True
     dynamic_tiling: bool = True
     """False: every picture is one tile unless the caller asks for more."""

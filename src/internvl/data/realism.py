@@ -95,7 +95,6 @@ class Photo:
             for value, side in zip((*low, *high), (w, h, w, h), strict=True)
         ]
 
-
     def boxes(self, boxes: np.ndarray) -> np.ndarray:
         """Return (n, 4) boxes as `box` does, many at once; not cut to the picture."""
         if self.warp is None or not len(boxes):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from internvl.config.model import TextConfig
+from internvl.config.model import TextConfig, TilePolicy
 from internvl.engine.lmdeploy_fields import (
     DEFAULT_BATCH_SIZE,
     DEFAULT_BLOCK_SIZE,
@@ -86,9 +86,9 @@ class EngineConfig:
     """Fewest tiles of a picture; None = the model's own."""
     max_tiles: int | None = None
     """Most tiles of a picture without its thumbnail; None = the model's own (12 for most)."""
-    tile_policy: Literal["reference", "auto"] = "reference"
-    """"auto": tiles by a picture's resolution and text instead of its shape alone; see
-    `preprocess.tile_policy`."""
+    tile_policy: TilePolicy | None = None
+    """"reference", "auto" (tiles by a picture's resolution and text instead of its shape alone) or "fit", see
+    `preprocess.tile_policy`; None = the model's own, "reference" for every released one."""
     adapters: Mapping[str, str | Path] = field(default_factory=dict, hash=False)
     """Name -> LoRA in PEFT's files (a directory or hub id), for requests that ask for it by this name. All are
     held beside one model (LMDeploy's name)."""
@@ -126,8 +126,8 @@ class EngineConfig:
             )
         if self.vision_cache_bytes < 0:
             raise ConfigError("EngineConfig: vision_cache_bytes must not be negative (0 = no cache)")
-        if self.tile_policy not in ("reference", "auto"):
-            raise ConfigError(f"EngineConfig: tile_policy {self.tile_policy!r} is not reference or auto")
+        if self.tile_policy not in (None, "reference", "auto", "fit"):
+            raise ConfigError(f"EngineConfig: tile_policy {self.tile_policy!r} is not reference, auto or fit")
         if self.quantize not in (None, "int8", "int4"):
             raise ConfigError(f"EngineConfig: quantize {self.quantize!r} is not int8, int4 or None")
         if self.dtype not in DTYPES:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from internvl.config.model import HF_TEMPLATE, ModelConfig
+from internvl.config.model import HF_TEMPLATE, ModelConfig, TilePolicy
 from internvl.errors import CheckpointError, MediaError, RequestError
 from internvl.media.image import open_image
 from internvl.media.limits import DEFAULT_LIMITS, DEFAULT_POLICY, AddressPolicy, MediaLimits
@@ -25,7 +25,7 @@ from internvl.preprocess import tiling
 from internvl.preprocess.chat_template import ChatTemplate, find_template, template_of
 from internvl.preprocess.frames import Frame, FrameTiles, open_clip
 from internvl.preprocess.messages import Clip, Part, Picture, Role, Turn, check_tiles, parse_messages
-from internvl.preprocess.tile_policy import TilePolicy, choose_grid
+from internvl.preprocess.tile_policy import choose_grid
 from internvl.preprocess.tokenizer import GROUNDING_TOKENS, Segment, Tokenizer
 from internvl.preprocess.tool_format import ToolFormat, tool_format_of
 from internvl.types import Conversation, MediaUsage, ModelInputs, TileGrid
@@ -45,8 +45,8 @@ class TileLimits:
     min_tiles: int | None = None
     max_tiles: int | None = None
     thumbnail: bool | None = None
-    policy: TilePolicy = "reference"
-    """"auto" spends tiles by the picture's resolution and text, see `tile_policy`."""
+    policy: TilePolicy | None = None
+    """How tiles are spent, see `tile_policy`."""
 
 
 class Processor:
@@ -113,7 +113,7 @@ class Processor:
     def tile_grid(self, width: int, height: int, min_tiles: int = 1, max_tiles: int = 12) -> TileGrid:
         """Return (columns, rows) for a picture of this size in pixels."""
         limits = TileLimits(min_tiles=min_tiles, max_tiles=max_tiles)
-        return self._usage((width, height), [limits], "reference", index=0).grid
+        return self._usage((width, height), [limits], limits, index=0).grid
 
     def tiles(
         self, image: Any, min_tiles: int = 1, max_tiles: int = 12, thumbnail: bool = True
@@ -178,9 +178,7 @@ class Processor:
         self, sizes: Sequence[tuple[int, int]], *, tile_limits: TileLimits = TileLimits()
     ) -> list[MediaUsage]:
         """Say what pictures of these sizes (width, height in pixels) will cost."""
-        return [
-            self._usage(size, [tile_limits], tile_limits.policy, index) for index, size in enumerate(sizes)
-        ]
+        return [self._usage(size, [tile_limits], tile_limits, index) for index, size in enumerate(sizes)]
 
     def __call__(
         self,
@@ -260,20 +258,21 @@ class Processor:
 
     def _open(self, picture: Picture, limits: TileLimits, index: int) -> _Opened:
         frame = picture.source
+        fit = (limits.policy or self.config.tile_policy) == "fit"
         if isinstance(frame, Frame):  # its content is decoded when it is cut
-            usage = self._usage(frame.size, [picture, limits], limits.policy, index)
-            return _Opened(frame, replace(usage, **frame.facts))
+            usage = self._usage(frame.size, [picture, limits], limits, index)
+            return _Opened(frame, replace(usage, **frame.facts), fit)
         try:
             image = open_image(picture.source, limits=self.limits, policy=self.policy)
         except MediaError as error:
             raise MediaError(f"{picture.where}: {error}") from error
-        return _Opened(image, self._usage(image, [picture, limits], limits.policy, index))
+        return _Opened(image, self._usage(image, [picture, limits], limits, index), fit)
 
     def _usage(
         self,
         picture: Image.Image | tuple[int, int],
         wishes: Sequence[Picture | TileLimits],
-        policy: TilePolicy,
+        limits: TileLimits,
         index: int,
     ) -> MediaUsage:
         """Return what a picture of this content or size costs; the first wish that says something decides."""
@@ -281,8 +280,9 @@ class Processor:
         def wish(name: str) -> Any:
             return next((value for each in wishes if (value := getattr(each, name)) is not None), None)
 
+        policy = limits.policy or self.config.tile_policy
         # a model without dynamic tiling sees one tile, unless someone asks for more
-        dynamic = self.config.dynamic_tiling or policy == "auto"
+        dynamic = self.config.dynamic_tiling or policy != "reference"
         default_max = self.config.max_tiles if dynamic else 1
         most = wish("max_tiles")
         limit = check_tiles(default_max if most is None else most, "max_tiles")
@@ -315,10 +315,16 @@ class Processor:
         grid, thumbnail = opened.usage.grid, opened.usage.thumbnail
 
         def cut(image: Image.Image) -> np.ndarray[Any, np.dtype[np.uint8]]:
-            return tiling.cut_tiles(image, grid=grid, image_size=self.config.image_size, thumbnail=thumbnail)
+            return tiling.cut_tiles(
+                image,
+                grid=grid,
+                image_size=self.config.image_size,
+                thumbnail=thumbnail,
+                fit=opened.fit,
+            )
 
         if isinstance(opened.image, Frame):
-            return self._frame_tiles.of(opened.image, (grid, thumbnail), cut)
+            return self._frame_tiles.of(opened.image, (grid, thumbnail, opened.fit), cut)
         return cut(opened.image)
 
     def _normalize(self, cuts: list[np.ndarray[Any, np.dtype[np.uint8]]]) -> torch.Tensor:
@@ -362,3 +368,5 @@ class _Opened:
 
     image: Image.Image | Frame
     usage: MediaUsage
+    fit: bool = False
+    """Keeps its shape when it is cut."""

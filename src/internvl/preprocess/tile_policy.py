@@ -5,7 +5,9 @@ In: a picture or its size. Out: a `TileGrid` for `tiling.cut_tiles`.
 The reference spends tiles by aspect ratio alone: a 640x480 photo is blown up to 12 tiles, while an A4 scan at
 300 dpi gets 6, because 2x3 happens to be nearer to its shape than 3x4. `policy="auto"` keeps a picture's own
 resolution with as few tiles as possible, and lets a page full of text have more. It is an option, never the
-default: answers then differ from the reference's.
+default of a released model: answers then differ from the reference's. `policy="fit"` chooses the same grid and keeps
+the picture's shape, too: it is enlarged until it touches the grid's sides and the rest stays grey, so that a printed
+line is two tiles instead of twelve with letters as high as a tile. nano is trained with it.
 """
 
 from __future__ import annotations
@@ -15,11 +17,11 @@ from typing import Literal, get_args
 import numpy as np
 from PIL import Image
 
+from internvl.config.model import TilePolicy
 from internvl.errors import ConfigError
 from internvl.preprocess.tiling import candidate_grids, check_size, tile_grid
 from internvl.types import TileGrid
 
-TilePolicy = Literal["reference", "auto"]
 Detail = Literal["low", "medium", "high"]
 
 #: Most tiles by level of detail, as in LMDeploy.
@@ -46,11 +48,11 @@ def choose_grid(
 
     Args:
         picture: The picture, or its (width, height) in pixels.
-        policy: "reference" or "auto".
+        policy: "reference", "auto" or "fit" (the grid of "auto"; `tiling.cut_tiles` keeps the shape).
         min_tiles: Fewest tiles, the thumbnail not counted.
         max_tiles: Most tiles; a hard limit under both policies.
         detail: "low", "medium" or "high": 6, 12 or 24 tiles at most, instead of max_tiles.
-        dense: For "auto": whether the picture is full of small print. None: `is_dense` looks at the picture;
+        dense: For "auto" and "fit": whether the picture is full of small print. None: `is_dense` looks at the picture;
             a mere size counts as not dense.
         default_max_tiles: The model's own limit, used when neither max_tiles nor detail is given. Under
             "auto" a dense page may then have twice as many.

@@ -17,6 +17,9 @@ from PIL import Image
 from internvl.errors import ConfigError, MediaError
 from internvl.types import TileGrid
 
+#: Around a fitted picture: the mean of the family's normalisation, which the vision tower sees as zeros.
+PADDING = (124, 116, 104)
+
 
 @lru_cache(maxsize=64)
 def candidate_grids(min_tiles: int, max_tiles: int) -> tuple[TileGrid, ...]:
@@ -92,7 +95,7 @@ def has_thumbnail(grid: TileGrid, use_thumbnail: bool) -> bool:
 
 
 def cut_tiles(
-    image: Image.Image, *, grid: TileGrid, image_size: int = 448, thumbnail: bool = True
+    image: Image.Image, *, grid: TileGrid, image_size: int = 448, thumbnail: bool = True, fit: bool = False
 ) -> npt.NDArray[np.uint8]:
     """Resize a picture to the grid and cut it into tiles, row by row, left to right.
 
@@ -105,6 +108,8 @@ def cut_tiles(
         grid: From `tile_grid` or `choose_grid`.
         image_size: S, side of a tile in pixels.
         thumbnail: Append the overview if the grid has more than one tile.
+        fit: Keep the picture's shape: it lies in the upper left, the rest is grey (no family does this; the policy
+            "fit" does).
 
     Returns:
         uint8 (N, S, S, 3), RGB; N = columns * rows, plus 1 for the overview. Bit-equal to the reference.
@@ -114,10 +119,34 @@ def cut_tiles(
     columns, rows = grid
     overview = has_thumbnail(grid, thumbnail)
     tiles = np.empty((grid.num_tiles + overview, image_size, image_size, 3), dtype=np.uint8)
-    resized = np.asarray(image.resize((columns * image_size, rows * image_size), Image.Resampling.BICUBIC))
+    if fit:
+        resized = _fitted(image, (columns * image_size, rows * image_size))
+    else:
+        resized = np.asarray(
+            image.resize((columns * image_size, rows * image_size), Image.Resampling.BICUBIC)
+        )
     cut = tiles[: grid.num_tiles].reshape(rows, columns, image_size, image_size, 3)
     # (rows * S, columns * S, 3) -> (rows, S, columns, S, 3) -> (rows, columns, S, S, 3), one copy
     cut[:] = resized.reshape(rows, image_size, columns, image_size, 3).transpose(0, 2, 1, 3, 4)
     if overview:
         tiles[-1] = np.asarray(image.resize((image_size, image_size), Image.Resampling.BICUBIC))
     return tiles
+
+
+def fitted_size(size: tuple[int, int], canvas: tuple[int, int]) -> tuple[int, int]:
+    """Return the (width, height) of a picture that was enlarged or shrunk until it just fits into a canvas.
+
+    >>> fitted_size((600, 45), (896, 448))
+    (896, 67)
+    """
+    scale = min(canvas[0] / size[0], canvas[1] / size[1])
+    return max(1, min(canvas[0], round(size[0] * scale))), max(1, min(canvas[1], round(size[1] * scale)))
+
+
+def _fitted(image: Image.Image, canvas: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """Return (height, width, 3): the picture in the upper left of a grey canvas."""
+    resized = image.resize(fitted_size(image.size, canvas), Image.Resampling.BICUBIC)
+    filled = np.empty((canvas[1], canvas[0], 3), dtype=np.uint8)
+    filled[:] = PADDING
+    filled[: resized.height, : resized.width] = np.asarray(resized)
+    return filled

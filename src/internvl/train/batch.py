@@ -94,7 +94,5 @@ class TrainBatch:
         }
         dense = None
         if self.dense is not None:
-            dense = {
-                name: value.to(device, non_blocking=non_blocking) for name, value in self.dense.items()
-            }
+            dense = {name: value.to(device, non_blocking=non_blocking) for name, value in self.dense.items()}
         return TrainBatch(**moved, dense=dense)

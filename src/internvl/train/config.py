@@ -98,8 +98,11 @@ class ObjectiveSection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimizerSection:
-    """AdamW, its rates by part, clipping, and the moving average of the weights."""
+    """AdamW or Muon, rates by part, clipping, and the moving average of the weights."""
 
+    kind: Literal["adamw", "muon"] = "adamw"
+    """muon: the matrices of the layers take orthogonalised steps (`train.muon`), all else AdamW's; the same learning
+    rates serve. It learns faster from scratch."""
     learning_rate: float = 4e-5
     vision_learning_rate: float | None = None
     """None: `learning_rate`; so the two below."""

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from internvl.config.model import TilePolicy
 from internvl.data.sample import Assets
 from internvl.errors import ConfigError, DataError
 from internvl.preprocess.processor import Processor
-from internvl.preprocess.tile_policy import TilePolicy
 from internvl.train.batch import TrainSample
 from internvl.train.loading import draw_samples
 from internvl.train.meta import SourceSpec, read_sources
@@ -56,8 +56,8 @@ class DataConfig:
     patches and positions, fewer of them."""
     dense: bool = False
     """Make targets for [objective] dense_weight, of generated data that knows what lies where."""
-    tile_policy: TilePolicy = "reference"
-    """How the grid of tiles is chosen, see `preprocess.tile_policy`."""
+    tile_policy: TilePolicy | None = None
+    """How pictures are cut, see `preprocess.tile_policy`; None: as the checkpoint says."""
     min_frames: int = 8
     """Frames of a video: each time a random number from here ..."""
     max_frames: int = 32

@@ -61,10 +61,11 @@ def thing_class(name: str) -> int:
 def tile_targets(
     glyphs: Marks | None,
     things: Marks | None,
-    size: tuple[int, int],
+    size: tuple[float, float],
     *,
     columns: int,
     rows: int,
+    fit: bool,
     extra: int,
     grid: int,
     factor: int,
@@ -77,12 +78,16 @@ def tile_targets(
         size: Width and height of the picture.
         columns: Tiles side by side, over which the picture is stretched.
         rows: Tiles below each other.
+        fit: The picture was not stretched, but enlarged in its shape (policy "fit").
         extra: Tiles behind these (the overview), which are not asked.
         grid: Patches along a side of a tile.
         factor: Patches along a side of an image token.
     """
     found = {}
     shape = (rows * grid, columns * grid)
+    if fit:  # as if the picture went on to the end of the grid
+        scale = min(shape[1] / size[0], shape[0] / size[1])
+        size = (shape[1] / scale, shape[0] / scale)
     for name, marks, classes in (
         ("patch_glyph", glyphs, glyph_class), ("patch_thing", things, thing_class),
     ):  # fmt: skip
@@ -108,7 +113,7 @@ def tile_targets(
     return found
 
 
-def _scaled(boxes: np.ndarray, size: tuple[int, int], shape: tuple[int, int]) -> np.ndarray:
+def _scaled(boxes: np.ndarray, size: tuple[float, float], shape: tuple[int, int]) -> np.ndarray:
     factor = np.array([shape[1] / size[0], shape[0] / size[1]] * 2, np.float32)
     return boxes.reshape(-1, 4) * factor
 
@@ -158,9 +163,11 @@ class DenseHeads(nn.Module):
             }
         )
         with torch.no_grad():
-            for head in self.heads.values():
-                head.weight.normal_(0.0, 0.02, generator=generator)
-                head.bias.zero_()
+            for name, parameter in self.heads.named_parameters():
+                if name.endswith("bias"):
+                    parameter.zero_()
+                else:
+                    parameter.normal_(0.0, 0.02, generator=generator)
 
     def forward(self, vision_features: Tensor, image_embeds: Tensor, targets: Targets) -> dict[str, Tensor]:
         """Return the weighted sum of losses by head, from features (N, P, C) and embeddings (N, K, D).

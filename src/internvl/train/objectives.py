@@ -86,9 +86,7 @@ class TokenLoss(nn.Module):
         self.needs_tile = False
         """Give pictureless batches one blank tile without effect: sharded ranks must all run the same layers."""
 
-    def forward(
-        self, batch: TrainBatch, image_copies: int = 1, *, answers: bool = True
-    ) -> dict[str, Tensor]:
+    def forward(self, batch: TrainBatch, image_copies: int = 1, *, answers: bool = True) -> dict[str, Tensor]:
         """What the losses are made of.
 
         Args:

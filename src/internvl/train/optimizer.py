@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from internvl.errors import ConfigError
 from internvl.train.config import OptimizerSection
+from internvl.train.muon import Muon
 
 _VISION_LAYER = re.compile(r"(?:^|\.)vision\.layers\.(\d+)\.")
 _EMBEDDINGS = ("embed.weight", "class_embedding", "position_embedding")
@@ -28,13 +29,14 @@ def make_optimizer(model: nn.Module, config: OptimizerSection) -> torch.optim.Ad
     groups = parameter_groups(model, config)
     if not groups:
         raise ConfigError("every parameter is frozen; free a part in [freeze], or add a section [lora]")
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, eps=config.eps)
+    kind = Muon if config.kind == "muon" else torch.optim.AdamW
+    return kind(groups, lr=config.learning_rate, betas=config.betas, eps=config.eps)
 
 
 def parameter_groups(model: nn.Module, config: OptimizerSection) -> list[dict[str, Any]]:
     """Parameters by learning rate and weight decay, in the order of the model."""
     depth = 1 + max((_vision_layer(name) for name, _ in model.named_parameters()), default=0)
-    groups: dict[tuple[float, float], dict[str, Any]] = {}
+    groups: dict[tuple[float, float, int], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
@@ -44,13 +46,23 @@ def parameter_groups(model: nn.Module, config: OptimizerSection) -> list[dict[st
             rate *= config.vision_layer_decay ** (depth - 1 - _vision_layer(name))
         decays = config.decay_vectors or (parameter.ndim >= 2 and not name.endswith(_EMBEDDINGS))
         decay = config.weight_decay if decays else 0.0
+        matrices = _matrices(name, parameter) if config.kind == "muon" else 0
         group = groups.setdefault(
-            (rate, decay),
+            (rate, decay, matrices),
             {"params": [], "names": [], "lr": rate, "full_rate": rate, "weight_decay": decay},
         )
+        if config.kind == "muon":
+            group["matrices"] = matrices
         group["params"].append(parameter)
         group["names"].append(name)
     return list(groups.values())
+
+
+def _matrices(name: str, parameter: nn.Parameter) -> int:
+    """How many matrices Muon sees in a parameter: those of the layers; 0: AdamW's."""
+    if parameter.ndim != 2 or ".layers." not in name or "lora" in name:
+        return 0
+    return 3 if "vision." in name and name.endswith("qkv.weight") else 1
 
 
 def part_rate(name: str, config: OptimizerSection) -> float:

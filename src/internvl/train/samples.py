@@ -121,14 +121,16 @@ def make_sample(
         pixel_values=torch.from_numpy(np.ascontiguousarray(tiles.transpose(0, 3, 1, 2)))
         if len(tiles)
         else None,
-        dense=_dense(row, usages, processor) if config.dense and len(tiles) else None,
+        dense=_dense(row, usages, config, processor) if config.dense and len(tiles) else None,
         num_image_tokens=num_image_tokens,
         where=row.where,
         truncated=num_tokens > config.max_tokens,
     )
 
 
-def _dense(row: Row, usages: Sequence[MediaUsage], processor: Processor) -> dict[str, torch.Tensor]:
+def _dense(
+    row: Row, usages: Sequence[MediaUsage], config: DataConfig, processor: Processor
+) -> dict[str, torch.Tensor]:
     """Return what the places of all tiles of a row show; nothing is asked of pictures that nobody marked."""
     vision, factor = processor.config.vision, processor.config.projector.factor
     grid = processor.config.image_size // vision.patch_size
@@ -146,6 +148,7 @@ def _dense(row: Row, usages: Sequence[MediaUsage], processor: Processor) -> dict
                 (usage.width, usage.height),
                 columns=usage.grid.columns,
                 rows=usage.grid.rows,
+                fit=(config.tile_policy or processor.config.tile_policy) == "fit",
                 extra=int(usage.thumbnail),
                 grid=grid,
                 factor=factor,

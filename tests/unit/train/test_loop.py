@@ -197,7 +197,7 @@ def test_frozen_weights_are_not_written(tmp_path):
     shared = json.loads((trainer.checkpoints.path(3) / "shared" / "state.json").read_text())
     model = dict(dict(shared["dict"])["model"]["dict"])
     assert model
-    assert all(name.startswith("projector.") for name in model)
+    assert all(name.startswith("model.projector.") for name in model)
 
 
 def test_the_report_holds_curves_answers_and_refusals_in_one_page(tmp_path):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from itertools import accumulate
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -23,9 +24,10 @@ from internvl.data.documents.language import (
     write_sentence,
     write_words,
 )
-from internvl.data.documents.sheet import glyph_boxes
+from internvl.data.documents.sheet import advances, glyph_boxes
 from internvl.data.documents.typefaces import find_hands, open_face
 from internvl.data.documents.values import Values
+from internvl.data.fonts import find_fonts
 from internvl.data.realism import photograph
 from internvl.data.sample import Assets, DataSample, Marks, Split, Turn
 from internvl.data.scene import make_ground
@@ -43,28 +45,36 @@ _QUESTIONS = (
 
 def make_print(rng: random.Random, *, split: Split, assets: Assets) -> DataSample:
     """Fill a square with blocks of text."""
+    return _make(rng, split, assets, plain=False)
+
+
+def make_letters(rng: random.Random, *, split: Split, assets: Assets) -> DataSample:
+    """The same in black on white, large, in plain fonts, unworn: where a tower that knows nothing begins."""
+    return _make(rng, split, assets, plain=True)
+
+
+def _make(rng: random.Random, split: Split, assets: Assets, *, plain: bool) -> DataSample:
     image = Image.new("RGB", (SIDE, SIDE), (255, 255, 255))
     names: list[str] = []
     boxes: list[np.ndarray] = []
     lines: list[str] = []
     smallest = float(SIDE)
-    for area in _areas(rng, (0, 0, SIDE, SIDE), depth=rng.choice((0, 1, 1, 2, 2, 3))):
-        size = _size(rng, area)
+    for area in _areas(rng, (0, 0, SIDE, SIDE), depth=rng.choice((0, 1) if plain else (0, 1, 1, 2, 2, 3))):
+        size = rng.randint(22, 44) if plain else _size(rng, area)
         smallest = min(smallest, size)
-        for text, places in _fill(rng, image, area, size, split, assets):
+        for text, places in _fill(rng, image, area, size, split, assets, plain=plain):
             lines.append(text)
             names += [c for c in text if c != " "]
             boxes.append(places)
-    photo = photograph(rng, image, text_px=smallest, split=split, weights=(0.45, 0.35, 0.2))
+    weights = (1, 0, 0) if plain else (0.45, 0.35, 0.2)
+    photo = photograph(rng, image, text_px=smallest, split=split, weights=weights)
     found = np.concatenate(boxes) if boxes else np.zeros((0, 4), np.float32)
     start, whole = _asked(rng, lines)
     return DataSample(
         images=[photo.image],
-        turns=[
-            Turn(question=choose(rng, _QUESTIONS, split).format(start=start), answer=whole, metric="cer")
-        ],
+        turns=[Turn(question=choose(rng, _QUESTIONS, split).format(start=start), answer=whole, metric="cer")],
         truth={"lines": lines, "look": photo.look},
-        skill="print",
+        skill="letters" if plain else "print",
         glyphs=[Marks(tuple(names), photo.boxes(found))],
     )
 
@@ -93,13 +103,16 @@ def _size(rng: random.Random, area: Area) -> int:
 
 
 def _fill(
-    rng: random.Random, image: Image.Image, area: Area, size: int, split: Split, assets: Assets
+    rng: random.Random, image: Image.Image, area: Area, size: int, split: Split, assets: Assets, *, plain: bool
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Write lines over an area; yield each with the boxes of its glyphs."""
-    language = pick_language(rng, assets, split, english=0.5, other=0.0, choices=EUROPEAN)
+    language = pick_language(rng, assets, split, english=1.0 if plain else 0.5, other=0.0, choices=EUROPEAN)
     values = Values(rng, split, language)
-    path = rng.choice(find_hands(split) if rng.random() < 0.06 else files_of(language, split))
-    ink = _ground(rng, image, area, split)
+    if plain:
+        path, ink = rng.choice(find_fonts().plain), (0, 0, 0)
+    else:
+        path = rng.choice(find_hands(split) if rng.random() < 0.06 else files_of(language, split))
+        ink = _ground(rng, image, area, split)
     face = open_face(path, size)
     draw = ImageDraw.Draw(image)
     step = size * rng.uniform(1.08, 1.6)
@@ -108,8 +121,8 @@ def _fill(
     while y < area[3] - 0.2 * size:
         text = drawable(_text(rng, language, values), path)
         x = left if rng.random() < 0.85 else left + rng.random() * 0.3 * (right - left)
-        while text and face.getlength(text) > right - x:
-            text = text[: min(len(text) - 1, int(len(text) * (right - x) / face.getlength(text)))].rstrip()
+        ends = accumulate(advances(face, text))
+        text = text[: sum(end < right - x for end in ends)].rstrip()
         if text:
             draw.text((x, y), text, fill=ink, font=face, anchor="ls")
             yield text, glyph_boxes(face, text, x, y, size)
@@ -127,9 +140,7 @@ def _ground(rng: random.Random, image: Image.Image, area: Area, split: Split) ->
     if chance < 0.78:
         image.paste((rng.randint(0, 50),) * 3, area)
         return (rng.randint(190, 255),) * 3
-    ground, _, mean = make_ground(
-        rng, (area[2] - area[0], area[3] - area[1]), held_out=split == "held_out"
-    )
+    ground, _, mean = make_ground(rng, (area[2] - area[0], area[3] - area[1]), held_out=split == "held_out")
     image.paste(ground, area[:2])
     return ink_for(rng, mean)[1]
 
@@ -141,7 +152,9 @@ def _text(rng: random.Random, language: Language, values: Values) -> str:
     elif chance < 0.65:
         text = write_words(rng, language, rng.randint(2, 14))
     elif chance < 0.75:
-        text = "".join(rng.choices("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .,-:/", k=60))
+        text = "".join(
+            rng.choices("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .,-:/", k=60)
+        )
     elif chance < 0.9:
         money = values.money()
         parts = (

@@ -1,4 +1,4 @@
-"""Train nano: `python -m internvl.train.nano recipes/nano/1-see.toml ... --shared ../shared --out runs/nano`.
+"""Train nano: `python -m internvl.train.nano recipes/nano-first/1-see.toml ... --shared ../shared --out runs/nano`.
 
 Each recipe is one stage; a stage starts from the one before it, and from its own checkpoint if there is one.
 """

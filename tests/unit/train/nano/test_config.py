@@ -7,7 +7,7 @@ import pytest
 from internvl.errors import ConfigError
 from internvl.train.nano.config import StageConfig, read_stage
 
-RECIPES = sorted((Path(__file__).parents[4] / "recipes" / "nano").glob("*.toml"))
+RECIPES = sorted((Path(__file__).parents[4] / "recipes" / "nano-first").glob("*.toml"))
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
