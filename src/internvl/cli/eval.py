@@ -26,8 +26,8 @@ from internvl.errors import ConfigError
 
 if TYPE_CHECKING:
     from internvl.evaluation.figures import Figure
+    from internvl.evaluation.progress import EvalProgress
     from internvl.evaluation.results import Results
-    from internvl.evaluation.runner import EvalProgress
 
 
 def command(
@@ -149,11 +149,13 @@ def _print_table(results: Results) -> None:
             for word, value in (("floor", named.aim.floor), ("aim", named.aim.aim))
             if value
         )
-        lines.append((named.figure.name, named.figure, ", ".join(limits)))
+        theirs = (f"tesseract {named.beside.value:.2%}",) if named.beside else ()
+        lines.append((named.figure.name, named.figure, ", ".join((*limits, *theirs))))
     if results.false_absent is not None:
         lines.append((results.false_absent.name, results.false_absent, ""))
     for each in results.sets:
         lines += [(f"{each.name}: {figure.name}", figure, "") for figure in each.figures]
+        lines += [(f"{each.name}, tesseract: {figure.name}", figure, "") for figure in each.beside]
     width = max((len(name) for name, _, _ in lines), default=0)
     for name, figure, note in lines:
         interval = f"[{figure.low:6.1%}, {figure.high:6.1%}]"

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from internvl.evaluation.metrics import judge
+    from internvl.evaluation.progress import EvalProgress
     from internvl.evaluation.results import Results
-    from internvl.evaluation.runner import EvalConfig, EvalProgress, evaluate
+    from internvl.evaluation.runner import EvalConfig, evaluate
     from internvl.evaluation.verdict import Truth, Verdict
 
 _HOMES = {
     "EvalConfig": "runner",
-    "EvalProgress": "runner",
+    "EvalProgress": "progress",
     "Results": "results",
     "Truth": "verdict",
     "Verdict": "verdict",

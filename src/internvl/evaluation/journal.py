@@ -8,12 +8,16 @@ OUT/figures.json, OUT/report.html
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
 from internvl.errors import ConfigError
+from internvl.evaluation.asking import Answered
+from internvl.evaluation.item import EvalSample
+from internvl.evaluation.metrics import judge
 
 Row = dict[str, Any]
 """A line of answers.jsonl; its keys stand in docs/evaluation.md."""
@@ -33,6 +37,18 @@ def read_rows(path: Path) -> list[Row]:
                 f"{path}:{number} is no JSON ({error}); delete that line, or name another --out"
             ) from error
     return rows
+
+
+def digest(sample: EvalSample) -> str:
+    """Return a short hash of a sample's pictures and questions; of a file its size."""
+    found = hashlib.sha256()
+    for picture in sample.media:
+        if isinstance(picture, Path):
+            found.update(f"{picture.name} {picture.stat().st_size}".encode())
+        else:
+            found.update(repr((picture.mode, picture.size)).encode() + picture.tobytes())
+    found.update(repr([(item.question, item.truth) for item in sample.items]).encode())
+    return found.hexdigest()[:16]
 
 
 class Journal:
@@ -62,16 +78,29 @@ class Journal:
         self._file.close()
 
 
-def check_same(out: Path, wanted: Mapping[str, Any]) -> None:
+def check_same(out: Path, wanted: Mapping[str, Any], sets: Mapping[str, str]) -> None:
     """Note what was asked for in OUT/run.json; refuse a folder that holds answers to something else.
 
+    Args:
+        out: The run's folder.
+        wanted: Settings, which must be the same.
+        sets: Name -> digest of a set's first sample. Sets may be added; one of the same name must be the same, which it
+            is not when the code or the fonts that draw it have changed.
+
     Raises:
-        ConfigError: The folder was made with other settings, or by another model.
+        ConfigError: The folder was made with other settings, by another model, or from other sets.
     """
     note = out / "run.json"
-    wanted = json.loads(json.dumps(wanted))
+    wanted = json.loads(json.dumps(wanted)) | {"sets": dict(sets)}
     if note.exists():
         before = json.loads(note.read_text(encoding="utf8"))
+        for name, digest in before.get("sets", {}).items():
+            if wanted["sets"].setdefault(name, digest) != digest:
+                raise ConfigError(
+                    f"{out} holds answers to another {name}: its pictures are drawn otherwise now. "
+                    "Name another --out, or delete the folder"
+                )
+        before["sets"] = wanted["sets"]
         changed = [
             f"{key} {before.get(key)!r}, now {wanted.get(key)!r}"
             for key in dict.fromkeys((*before, *wanted))
@@ -83,3 +112,35 @@ def check_same(out: Path, wanted: Mapping[str, Any]) -> None:
             )
     out.mkdir(parents=True, exist_ok=True)
     note.write_text(json.dumps(wanted, indent=2, ensure_ascii=False) + "\n", encoding="utf8")
+
+
+def make_row(set_name: str, sample: EvalSample, number: int, answer: Answered) -> Row:
+    """Judge an answer and return its line of answers.jsonl."""
+    item = sample.items[number]
+    verdict = judge(item.metric, answer.text, item.truth)
+    row: Row = {
+        "set": set_name,
+        "id": f"{sample.id}.{number}",
+        "sample": sample.id,
+        "turn": number,
+        "turns": len(sample.items),
+        "task": item.task,
+        "lang": item.language,
+        "question": item.question,
+        "expected": item.truth.text,
+        "answer": answer.text,
+        "metric": item.metric,
+        "score": round(verdict.score, 6),
+        "details": {key: round(value, 6) for key, value in verdict.details.items()},
+        "finish_reason": answer.finish_reason,
+        "tokens": answer.num_tokens,
+        "prompt_tokens": answer.num_prompt_tokens,
+        "seconds": round(answer.seconds, 3),
+    }
+    optional = {
+        "alternatives": list(item.truth.alternatives),
+        "options": list(item.truth.options),
+        "facts": {**sample.facts, **item.facts},
+        "message": answer.message,
+    }
+    return row | {key: value for key, value in optional.items() if value}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from internvl.evaluation.aims import AIMS, Aim
-from internvl.evaluation.figures import Figure, group_rows, make_figures
+from internvl.evaluation.figures import Figure, group_rows, make_figure, make_figures
 from internvl.evaluation.item import EvalSet
 from internvl.evaluation.journal import Row
 from internvl.evaluation.text_metrics import says_absent
@@ -23,6 +23,8 @@ class Named:
 
     aim: Aim
     figure: Figure
+    beside: Figure | None = None
+    """Tesseract's, over the same questions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +43,11 @@ class SetResults:
     finish_reasons: dict[str, int]
     seconds: float
     """Mean from submission to the end of an answer, beside others."""
+    beside: Sequence[Figure] = ()
+    """Tesseract's figures over the questions that ask for all the text."""
+    same: Sequence[Figure] = ()
+    """The model's over the same questions."""
+    beside_rows: Sequence[Row] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,12 +61,22 @@ class Results:
     """Share of answerable questions that were answered with "not in the picture"."""
 
     @classmethod
-    def of(cls, model: str, sets: Sequence[EvalSet], rows: Sequence[Row]) -> Results:
-        """Count the answers of these sets; others in `rows` are left aside."""
-        by_set = group_rows(rows, lambda row: row["set"])
-        made = [_set_results(source, by_set.get(source.name, [])) for source in sets]
+    def of(
+        cls, model: str, sets: Sequence[EvalSet], rows: Sequence[Row], theirs: Sequence[Row] = ()
+    ) -> Results:
+        """Count the answers to these sets, the model's and Tesseract's; others are left aside."""
+        by_set, their_sets = (group_rows(some, lambda row: row["set"]) for some in (rows, theirs))
+        made = [
+            _set_results(source, by_set.get(source.name, []), their_sets.get(source.name, []))
+            for source in sets
+        ]
         counted = [row for each in made for row in each.rows]
-        table = [Named(aim, figure) for aim in AIMS if (figure := aim.measure(counted)) is not None]
+        beside = [row for each in made for row in each.beside_rows]
+        table = [
+            Named(aim, figure, aim.measure(beside) if aim.beside else None)
+            for aim in AIMS
+            if (figure := aim.measure(counted)) is not None
+        ]
         return cls(model=model, table=table, sets=made, false_absent=_false_absent(counted))
 
     def as_json(self) -> dict[str, Any]:
@@ -67,7 +84,12 @@ class Results:
         return {
             "model": self.model,
             "table": [
-                {**named.figure.as_json(), "floor": named.aim.floor, "aim": named.aim.aim}
+                {
+                    **named.figure.as_json(),
+                    "floor": named.aim.floor,
+                    "aim": named.aim.aim,
+                    **({"tesseract": named.beside.as_json()} if named.beside else {}),
+                }
                 for named in self.table
             ],
             "false_absent": self.false_absent.as_json() if self.false_absent else None,
@@ -75,7 +97,7 @@ class Results:
         }
 
 
-def _set_results(source: EvalSet, rows: Sequence[Row]) -> SetResults:
+def _set_results(source: EvalSet, rows: Sequence[Row], theirs: Sequence[Row]) -> SetResults:
     wanted = set(source.sample_ids)
     rows = [row for row in rows if row["sample"] in wanted]
     skipped = Counter(source.skipped)
@@ -85,6 +107,9 @@ def _set_results(source: EvalSet, rows: Sequence[Row]) -> SetResults:
     parts = {"language": group_rows(counted, lambda row: row["lang"])}
     for fact in facts:
         parts[fact] = group_rows(counted, lambda row, fact=fact: row.get("facts", {}).get(fact))  # type: ignore[misc]
+    answered = {row["id"] for row in counted}
+    theirs = [row for row in theirs if row["id"] in answered]
+    read = {row["id"] for row in theirs}
     return SetResults(
         name=source.name,
         rows=counted,
@@ -98,6 +123,9 @@ def _set_results(source: EvalSet, rows: Sequence[Row]) -> SetResults:
         skipped=dict(skipped),
         finish_reasons=dict(Counter(row["finish_reason"] for row in counted)),
         seconds=sum(row["seconds"] for row in counted) / max(1, len(counted)),
+        beside=make_figures(theirs),
+        same=make_figures([row for row in counted if row["id"] in read]) if theirs else (),
+        beside_rows=theirs,
     )
 
 
@@ -106,8 +134,6 @@ def _task(row: Row) -> str:
 
 
 def _false_absent(rows: Sequence[Row]) -> Figure | None:
-    from internvl.evaluation.figures import make_figure
-
     def refuses(row: Row) -> tuple[float, float] | None:
         if row["metric"] == "absent" or row["task"] == "absent" or says_absent(row["expected"]):
             return None
@@ -119,6 +145,12 @@ def _false_absent(rows: Sequence[Row]) -> Figure | None:
 
 
 def _set_json(each: SetResults) -> dict[str, Any]:
+    beside = {
+        "tesseract": {
+            "figures": [figure.as_json() for figure in each.beside],
+            "model_on_the_same": [figure.as_json() for figure in each.same],
+        }
+    }
     return {
         "figures": [figure.as_json() for figure in each.figures],
         "tasks": {task: [figure.as_json() for figure in some] for task, some in each.tasks.items()},
@@ -129,4 +161,5 @@ def _set_json(each: SetResults) -> dict[str, Any]:
         "skipped": each.skipped,
         "finish_reasons": each.finish_reasons,
         "seconds_per_answer": round(each.seconds, 3),
+        **(beside if each.beside else {}),
     }

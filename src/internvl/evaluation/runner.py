@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,11 +21,13 @@ from internvl.evaluation.ahead import make_ahead
 from internvl.evaluation.asking import Answered, ask_all
 from internvl.evaluation.fingerprint import fingerprint
 from internvl.evaluation.item import EvalSample, EvalSet, Item
-from internvl.evaluation.journal import Journal, Row, check_same
-from internvl.evaluation.metrics import LONG, judge
+from internvl.evaluation.journal import Journal, Row, check_same, digest, make_row
+from internvl.evaluation.metrics import LONG
+from internvl.evaluation.progress import EvalProgress, OnProgress
 from internvl.evaluation.report import write_report
 from internvl.evaluation.results import Results
 from internvl.evaluation.sets import open_sets
+from internvl.evaluation.tesseract import Tesseract, read_beside
 from internvl.types import GenerationConfig, Message
 
 SEED = 20_000
@@ -63,28 +65,6 @@ class EvalConfig:
             raise ConfigError(f"count is {self.count}; expected 1 or more samples of each set")
 
 
-@dataclass(slots=True)
-class EvalProgress:
-    """How far a run is."""
-
-    total: int
-    """Samples of all sets."""
-    done: int = 0
-    """Samples whose questions are all answered, now or by an earlier run."""
-    done_before: int = 0
-    set: str = ""
-    """Of the last answer."""
-    questions: int = 0
-    """Answered in this run; so are the next two."""
-    tokens: int = 0
-    failed: int = 0
-    left: dict[str, int] = field(default_factory=dict)
-    """Samples of each set that are still open."""
-
-
-OnProgress = Callable[[EvalProgress], None]
-
-
 def evaluate(
     model: str | Path | Pipeline = "nano",
     config: EvalConfig | None = None,
@@ -109,6 +89,7 @@ def evaluate(
         ConfigError: An unknown set; a folder that holds answers of another model or other settings.
         CheckpointError: The model cannot be read.
     """
+    on_progress = on_progress or (lambda progress: None)
     name = "pipeline" if isinstance(model, Pipeline) else str(model)
     if config is None:
         config = EvalConfig(**{"out": default_out(name), **options})
@@ -117,19 +98,20 @@ def evaluate(
     sets = open_sets(
         config.sets, count=config.count, seed=config.seed, split=config.split, shared=config.shared
     )
-    for source in sets:
-        if source.sample_ids:
-            source.make(source.sample_ids[0])  # what cannot be made here shows before the long work
+    reader = Tesseract() if config.beside else None  # what is not installed shows before the long work, too
+    # what cannot be made here shows before the long work
+    digests = {source.name: digest(source.make(source.sample_ids[0])) for source in sets if source.sample_ids}
     pipe = model if isinstance(model, Pipeline) else pipeline(model, engine)
     try:
-        check_same(config.out, _settings(name, config, pipe))
+        check_same(config.out, _settings(name, config, pipe), digests)
         with Journal(config.out / "answers.jsonl") as journal:
-            _Run(sets, config, pipe, journal, on_progress or (lambda progress: None)).run()
+            _Run(sets, config, pipe, journal, on_progress).run()
             rows = journal.rows
     finally:
         if pipe is not model:
             pipe.close()
-    return conclude(name, sets, rows, config.out)
+    theirs = read_beside(reader, sets, rows, config.out, on_progress) if reader else []
+    return conclude(name, sets, rows, config.out, theirs)
 
 
 def default_out(model: str) -> Path:
@@ -137,9 +119,11 @@ def default_out(model: str) -> Path:
     return Path("runs") / "eval" / (Path(model).name or "model")
 
 
-def conclude(model: str, sets: Sequence[EvalSet], rows: Sequence[Row], out: Path) -> Results:
-    """Write figures.json and report.html about what was answered."""
-    results = Results.of(model, sets, rows)
+def conclude(
+    model: str, sets: Sequence[EvalSet], rows: Sequence[Row], out: Path, theirs: Sequence[Row] = ()
+) -> Results:
+    """Write figures.json and report.html about what was answered, by the model and by Tesseract."""
+    results = Results.of(model, sets, rows, theirs)
     text = json.dumps(results.as_json(), ensure_ascii=False, indent=1)
     (out / "figures.json").write_text(text + "\n", encoding="utf8")
     write_report(out / "report.html", results, sets)
@@ -234,35 +218,3 @@ class _Run:
             progress.done += 1
             progress.left[source.name] -= 1
         self.on_progress(progress)
-
-
-def make_row(set_name: str, sample: EvalSample, number: int, answer: Answered) -> Row:
-    """Judge an answer and return its line of answers.jsonl."""
-    item = sample.items[number]
-    verdict = judge(item.metric, answer.text, item.truth)
-    row: Row = {
-        "set": set_name,
-        "id": f"{sample.id}.{number}",
-        "sample": sample.id,
-        "turn": number,
-        "turns": len(sample.items),
-        "task": item.task,
-        "lang": item.language,
-        "question": item.question,
-        "expected": item.truth.text,
-        "answer": answer.text,
-        "metric": item.metric,
-        "score": round(verdict.score, 6),
-        "details": {key: round(value, 6) for key, value in verdict.details.items()},
-        "finish_reason": answer.finish_reason,
-        "tokens": answer.num_tokens,
-        "prompt_tokens": answer.num_prompt_tokens,
-        "seconds": round(answer.seconds, 3),
-    }
-    optional = {
-        "alternatives": list(item.truth.alternatives),
-        "options": list(item.truth.options),
-        "facts": {**sample.facts, **item.facts},
-        "message": answer.message,
-    }
-    return row | {key: value for key, value in optional.items() if value}
