@@ -1,23 +1,25 @@
-"""`internvl data make | list`: generated training data."""
+"""`internvl data make | list | pairs`: training data."""
 
 from __future__ import annotations
 
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TextIO
 
 import typer
+
+from internvl.cli.data_pairs import pairs
 
 if TYPE_CHECKING:
     from internvl.data.writer import Job
 
+HELP = "Make training data: generated samples, and pairs of answers."
 PREVIEW_SAMPLES = 12
 """Samples of each skill on a preview page."""
 
 
-def command(
-    action: Annotated[Literal["make", "list"], typer.Argument(help="make: write samples. list: the skills.")],
+def make(
     skills: Annotated[list[str] | None, typer.Argument(help="Skills to make, or all.")] = None,
     count: Annotated[int, typer.Option("--count", "-n", help="Samples of each skill.", min=1)] = 100,
     seed: Annotated[int, typer.Option(help="Other seeds give other samples.")] = 0,
@@ -46,7 +48,7 @@ def command(
         Path | None, typer.Option(help="Write a page that shows the first samples; works without --out.")
     ] = None,
 ) -> int:
-    """Make training data: pictures with questions, answers and truth.
+    """Make samples of skills: pictures with questions, answers and truth.
 
     internvl data make receipt table --count 1000 --seed 1 --out samples --preview samples.html
 
@@ -56,11 +58,6 @@ def command(
     from internvl.data.skills import SKILLS
     from internvl.data.writer import Job
 
-    if action == "list":
-        width = max(map(len, SKILLS))
-        for name, entry in SKILLS.items():
-            print(f"{name:{width}}  {entry.description}")
-        return 0
     if not skills:
         raise typer.BadParameter("name one or more skills, or all; `internvl data list` shows them")
     if out is None and preview is None:
@@ -73,14 +70,25 @@ def command(
         for name in names
     ]
     if out is not None:
-        _write(jobs, out, shared, workers or os.cpu_count() or 1)
+        write_samples(jobs, out, shared, workers or os.cpu_count() or 1)
     if preview is not None:
         _preview(jobs, preview, shared)
     return 0
 
 
-def _write(jobs: list[Job], out: Path, shared: Path | None, workers: int) -> None:
-    """Write the samples behind a progress bar."""
+def list_skills() -> None:
+    """List the skills that samples can be made of."""
+    from internvl.data.skills import SKILLS
+
+    width = max(map(len, SKILLS))
+    for name, entry in SKILLS.items():
+        print(f"{name:{width}}  {entry.description}")
+
+
+def write_samples(
+    jobs: list[Job], out: Path, shared: Path | None, workers: int, *, say: TextIO | None = None
+) -> None:
+    """Write the samples behind a progress bar; what was done is said to `say` (default: stdout)."""
     import time
 
     from rich.console import Console
@@ -113,7 +121,7 @@ def _write(jobs: list[Job], out: Path, shared: Path | None, workers: int) -> Non
         write_jobs(jobs, out, shared=shared, workers=workers, on_progress=show)
     took = time.perf_counter() - start
     rate = f" ({missing / took:.1f} samples/s)" if missing else ""
-    print(f"{wanted} samples in {out}: {missing} made in {took:.1f} s{rate}")
+    print(f"{wanted} samples in {out}: {missing} made in {took:.1f} s{rate}", file=say)
 
 
 def _preview(jobs: list[Job], path: Path, shared: Path | None) -> None:
@@ -131,3 +139,6 @@ def _preview(jobs: list[Job], path: Path, shared: Path | None) -> None:
     title = f"internvl data: {', '.join(job.skill for job in jobs)} ({jobs[0].split}, seed {jobs[0].seed})"
     write_preview(path, samples, title=title)
     print(f"preview: {path}")
+
+
+SUBCOMMANDS = {"make": make, "list": list_skills, "pairs": pairs}

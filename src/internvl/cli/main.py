@@ -1,7 +1,8 @@
 """`internvl COMMAND ...`: finds the command, runs it, turns errors into one line and an exit code.
 
-Each command is a plain function `command(...)` with Typer annotations in `internvl/cli/<name>.py`; this file
-knows only their names and one-line descriptions, so that `internvl --help` imports none of them.
+Each command is a plain function `command(...)` with Typer annotations in `internvl/cli/<name>.py`, or several of
+them in a table SUBCOMMANDS with a HELP of them all; this file knows only their names and one-line
+descriptions, so that `internvl --help` imports none of them.
 
 Exit codes: 0 done, 1 the work failed, 2 wrong usage, 130 interrupted.
 """
@@ -27,7 +28,7 @@ COMMANDS = {
     "serve": "Serve OpenAI's API over one model.",
     "demo": "Ask about pictures in a browser.",
     "batch": "Answer a file of requests: OpenAI batch lines in, answers out.",
-    "data": "Make training data: pictures with questions, answers and truth.",
+    "data": "Make training data: generated samples, and pairs of answers.",
     "train": "Train or fine-tune a model as a recipe (TOML) says.",
     "eval": "Measure a model: known questions, figures, a report of failures.",
     "models": "List the released checkpoints and the memory that each needs.",
@@ -47,7 +48,13 @@ class _LazyCommand(TyperCommand):
         assert self.name is not None
         module = importlib.import_module(f"internvl.cli.{self.name}")
         app = typer.Typer(add_completion=False, rich_markup_mode=_markup_mode())
-        app.command(self.name, help=module.command.__doc__)(module.command)
+        subcommands = getattr(module, "SUBCOMMANDS", None)
+        if subcommands is None:
+            app.command(self.name, help=module.command.__doc__)(module.command)
+        else:
+            app.callback(help=module.HELP)(_no_options)
+            for name, function in subcommands.items():
+                app.command(name, help=function.__doc__)(function)
         command = typer.main.get_command(app)
         if _markup_mode():
             _escape_markup(command)
@@ -65,6 +72,10 @@ class _LazyGroup(TyperGroup):
         super().__init__(**attrs)
 
 
+def _no_options() -> None:
+    """What a group of subcommands does by itself."""
+
+
 def _markup_mode() -> Any:
     """Boxes and colours for a terminal; plain text (and no import of rich) for a pipe or a file."""
     return "rich" if sys.stdout.isatty() else None
@@ -77,6 +88,8 @@ def _escape_markup(command: Any) -> None:
     for holder in (command, *command.params):
         if isinstance(getattr(holder, "help", None), str):
             holder.help = escape(holder.help)
+    for subcommand in getattr(command, "commands", {}).values():
+        _escape_markup(subcommand)
 
 
 def _print_version(wanted: bool) -> None:
