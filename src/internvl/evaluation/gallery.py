@@ -22,7 +22,7 @@ from internvl.media.video import load_video
 
 FAILURES, SUCCESSES = 9, 3
 """Cards of each set."""
-MAX_SIDE, FRAME_SIDE = 480, 150
+MAX_SIDE, PAIR_SIDE, FRAME_SIDE = 480, 175, 150
 """Of thumbnails, in pixels."""
 MAX_COMPARED = 1500
 """Letters of texts whose differences are coloured; longer ones take seconds."""
@@ -40,12 +40,19 @@ def choose(rows: Sequence[Row]) -> list[Row]:
 
 
 def _by_turns(rows: Iterable[Row], *, best: bool) -> list[Row]:
-    """The first of each task, then the second of each ..."""
+    """The first of each task, then the second of each ..., of every sample one before any has two."""
     tasks: dict[str, list[Row]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: (-row["score"] if best else row["score"], _hash(row))):
         tasks[row["task"]].append(row)
     ranked = [(place, _hash(row), row) for some in tasks.values() for place, row in enumerate(some)]
-    return [row for _, _, row in sorted(ranked, key=lambda entry: entry[:2])]
+    ordered = [row for _, _, row in sorted(ranked, key=lambda entry: entry[:2])]
+    # other pictures before other questions about the same one
+    asked: dict[str, int] = defaultdict(int)
+    places = []
+    for row in ordered:
+        places.append(asked[row["sample"]])
+        asked[row["sample"]] += 1
+    return [row for _, row in sorted(zip(places, ordered, strict=True), key=lambda entry: entry[0])]
 
 
 def _hash(row: Row) -> str:
@@ -115,7 +122,7 @@ def _media(sample: EvalSample, row: Row) -> str:
         images = _open(sample)
     except InternVLError as error:
         return f"<small>{escape(str(error))}</small>"
-    side = FRAME_SIDE if sample.clip else MAX_SIDE
+    side = FRAME_SIDE if sample.clip else MAX_SIDE if len(images) == 1 else PAIR_SIDE
     # boxes of several pictures do not say which one they are in
     boxes = _boxes(row) if len(images) == 1 and row["metric"].startswith("iou") else ""
     return "".join(_figure(image, side, boxes) for image in images)

@@ -75,7 +75,8 @@ def read_sample(sample: DataSample, sample_id: str) -> EvalSample:
     items = []
     for number, turn in enumerate(sample.turns):
         find_metric(turn.metric)
-        truth = Truth(text=turn.answer, alternatives=_alternatives(sample, number, turn.answer))
+        names = _alternatives(sample, number, turn.answer) if turn.metric == "any_of_names" else ()
+        truth = Truth(text=turn.answer, alternatives=names)
         languages = sample.truth.get("languages")
         items.append(
             Item(
@@ -99,9 +100,10 @@ def _alternatives(sample: DataSample, number: int, answer: str) -> tuple[str, ..
     """Other names that are right: a list per turn, or per name, as the skill's truth has them."""
     per_turn = sample.truth.get("alternatives")
     if per_turn is not None:
-        return tuple(per_turn[number])
-    names = sample.truth.get("names", {}).get(answer, ())
-    return tuple(dict.fromkeys((*names, everyday(answer))))
+        names = per_turn[number]
+    else:
+        names = (*sample.truth.get("names", {}).get(answer, ()), everyday(answer))
+    return tuple(name for name in dict.fromkeys(names) if name != answer)
 
 
 def _facts(truth: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ def write_report(path: Path, results: Results, sets: Sequence[EvalSet]) -> None:
     sources = {source.name: source for source in sets}
     questions = sum(len(each.rows) for each in results.sets)
     samples = sum(len({row["sample"] for row in each.rows}) for each in results.sets)
-    lead = f"{questions} questions about {samples} pictures, pairs and clips, answered greedily. In brackets: 95 % intervals."
+    lead = f"{questions} questions about {samples} pictures, pairs and clips, answered greedily. Intervals: 95 %."
     links = "".join(f'<a href="#{escape(each.name)}">{escape(each.name)}</a>' for each in results.sets)
     body = [_aims(results), f"<nav>{links}</nav>", *(_set(each, sources[each.name]) for each in results.sets)]
     page = files("internvl.evaluation").joinpath("report.html").read_text(encoding="utf8")
@@ -83,12 +83,13 @@ def _figure_row(figure: Figure, kind: str = "", more: str = "", name: str | None
 def _set(each: SetResults, source: EvalSet) -> str:
     parts = [f'<h2 id="{escape(each.name)}">{escape(each.name)}</h2>', f'<p class="note">{_notes(each)}</p>']
     figures = [_figure_row(figure) for figure in each.figures]
-    figures += [
-        _figure_row(figure, name=f"{figure.name}, of what Tesseract read too") for figure in each.same
-    ]
-    figures += [_figure_row(figure, name=f"{figure.name}, Tesseract") for figure in each.beside]
     if figures:
         parts.append(f"<table>{_head('all questions')}{''.join(figures)}</table>")
+    if each.beside:
+        theirs = {figure.name: figure for figure in each.beside}
+        same = [_figure_row(figure, more=_beside(theirs.get(figure.name))) for figure in each.same]
+        head = _head("questions for all the text", "<th>Tesseract</th><th>interval</th>")
+        parts.append(f"<table>{head}{''.join(same)}</table>")
     if len(each.tasks) > 1:
         parts.append("<h3>by task</h3>" + _groups(each.tasks.items()))
     for fact, groups in each.parts.items():
@@ -97,6 +98,13 @@ def _set(each: SetResults, source: EvalSet) -> str:
         beside = {row["id"]: row for row in each.beside_rows}
         parts += ["<h3>failures and successes</h3>", make_cards(source, each.rows, beside)]
     return "".join(parts)
+
+
+def _beside(figure: Figure | None) -> str:
+    if figure is None:
+        return "<td></td><td></td>"
+    interval = f"[{percent(figure.low)}, {percent(figure.high)}]"
+    return f'<td>{percent(figure.value)}</td><td class="interval">{interval}</td>'
 
 
 def _groups(groups: Iterable[tuple[str, Sequence[Figure]]]) -> str:
