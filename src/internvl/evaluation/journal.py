@@ -91,27 +91,25 @@ def check_same(out: Path, wanted: Mapping[str, Any], sets: Mapping[str, str]) ->
         ConfigError: The folder was made with other settings, by another model, or from other sets.
     """
     note = out / "run.json"
-    wanted = json.loads(json.dumps(wanted)) | {"sets": dict(sets)}
+    now = json.loads(json.dumps(wanted)) | {"sets": dict(sets)}
     if note.exists():
         before = json.loads(note.read_text(encoding="utf8"))
-        for name, digest in before.get("sets", {}).items():
-            if wanted["sets"].setdefault(name, digest) != digest:
-                raise ConfigError(
-                    f"{out} holds answers to another {name}: its pictures are drawn otherwise now. "
-                    "Name another --out, or delete the folder"
-                )
-        before["sets"] = wanted["sets"]
         changed = [
-            f"{key} {before.get(key)!r}, now {wanted.get(key)!r}"
-            for key in dict.fromkeys((*before, *wanted))
-            if before.get(key) != wanted.get(key)
+            f"{key} {before.get(key)!r}, now {now.get(key)!r}"
+            for key in dict.fromkeys((*before, *now))
+            if key != "sets" and before.get(key) != now.get(key)
+        ]
+        changed += [
+            f"another {name}, whose pictures are drawn otherwise now"
+            for name, seen in before["sets"].items()
+            if now["sets"].setdefault(name, seen) != seen
         ]
         if changed:
             raise ConfigError(
                 f"{out} holds answers of a run with {'; '.join(changed)}. Name another --out, or delete the folder"
             )
     out.mkdir(parents=True, exist_ok=True)
-    note.write_text(json.dumps(wanted, indent=2, ensure_ascii=False) + "\n", encoding="utf8")
+    note.write_text(json.dumps(now, indent=2, ensure_ascii=False) + "\n", encoding="utf8")
 
 
 def make_row(set_name: str, sample: EvalSample, number: int, answer: Answered) -> Row:

@@ -1,4 +1,4 @@
-"""Laws of the metrics: a perfect answer is worth 1, an empty one 0, all others lie between; and values known by hand."""
+"""Laws of the metrics: a perfect answer is worth 1, an empty one 0, others lie between; values known by hand."""
 
 import json
 
@@ -106,8 +106,8 @@ def test_an_unknown_metric_is_refused_with_the_nearest_name():
         ("ned", "kitten", "sitting", 1 - 3 / 7),
         ("word_recall", "The dog, the fox!", "the quick fox", 2 / 3),
         ("word_recall", "fox", "fox fox", 0.5),
-        ("output_contains_fuzzy", "... Tabel 4: Baseline model performance ...", "Table 4: Baseline model performance", 0),
-        ("output_contains_fuzzy", "... Table 4: Baseline modeI performance", "Table 4: Baseline model performance", 1),
+        ("output_contains_fuzzy", "see Tabel 4: model performance here", "Table 4: model performance", 0),
+        ("output_contains_fuzzy", "see Table 4: modeI performance here", "Table 4: model performance", 1),
         ("output_order", "Euler ... Pythagoras", "Euler|Pythagoras", 1),
         ("output_order", "Pythagoras, Euler", "Euler|Pythagoras", 0),
         ("absent", "I cannot see a cup in this image.", "Not in the picture.", 1),
@@ -152,7 +152,8 @@ def test_a_name_may_be_any_of_the_alternatives_with_an_article():
 @pytest.mark.parametrize(
     ("text", "value"),
     [("3", 3), ("about 1,234.5 km", 1234.5), ("-3,5", -3.5), ("−7", -7), ("12%", 12), ("1 234 567", 1234567),
-     ("$5", 5), ("two", 2), ("none", 0), ("2e3", 2000), ("1,234,567", 1234567), ("two2", None), ("many", None), ("१२", 12)],
+     ("$5", 5), ("two", 2), ("none", 0), ("2e3", 2000), ("1,234,567", 1234567), ("two2", None), ("many", None),
+     ("१२", 12)],
 )  # fmt: skip
 def test_numbers_are_read_as_people_write_them(text, value):
     assert find_number(text) == value
@@ -243,7 +244,8 @@ def test_tree_distances_by_hand():
     assert score("teds", wrong_letter, TABLE) == pytest.approx(1 - 1 / 10)
     # a row with its two cells is missing
     assert score("teds", "a,b\nx,1", TABLE) == pytest.approx(1 - 3 / 10)
-    spanned = "<table><tr><td>a</td><td>b</td></tr><tr><td>x</td><td colspan=2>1</td></tr><tr><td>y</td><td>2</td></tr></table>"
+    rows = ("<td>a</td><td>b</td>", "<td>x</td><td colspan=2>1</td>", "<td>y</td><td>2</td>")
+    spanned = f"<table>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>"
     assert score("teds", spanned, TABLE) == pytest.approx(1 - 1 / 10)
 
 
