@@ -117,7 +117,7 @@ def command(
     except ConfigError as error:
         raise typer.BadParameter(str(error)) from error
     config = EvalConfig(
-        sets=[name for group in sets or ["generated"] for name in group.split(",") if name],
+        sets=",".join(sets or ["generated"]),
         count=count,
         seed=seed,
         split=split,

@@ -44,7 +44,7 @@ class EvalConfig:
     """What is measured, and where it is written."""
 
     sets: Sequence[str] = ("generated",)
-    """Names as `sets.open_sets` takes them."""
+    """Names as `sets.open_sets` takes them; in one text they are parted by commas."""
     count: int = 1000
     """Samples of each generated set; the most of each real one."""
     seed: int = SEED
@@ -61,6 +61,10 @@ class EvalConfig:
     short_answer: int = SHORT_ANSWER
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "out", Path(self.out))
+        object.__setattr__(self, "shared", None if self.shared is None else Path(self.shared))
+        if isinstance(self.sets, str):
+            object.__setattr__(self, "sets", tuple(name for name in self.sets.split(",") if name))
         if self.count < 1:
             raise ConfigError(f"count is {self.count}; expected 1 or more samples of each set")
 

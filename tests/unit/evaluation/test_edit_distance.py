@@ -41,7 +41,7 @@ def test_the_nearest_part_is_the_nearest_of_all_parts(pattern, text):
 
 
 def test_words_have_distances_too():
-    assert edit_distance("the quick fox".split(), "the fox ran".split()) == 2
+    assert edit_distance(["the", "quick", "fox"], ["the", "fox", "ran"]) == 2
 
 
 def test_texts_longer_than_a_machine_word_are_no_special_case():

@@ -2,6 +2,7 @@
 
 import json
 import stat
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -152,6 +153,16 @@ def test_other_processes_make_the_same_samples():
     ahead = [sample for _, sample in make_ahead(wanted, 1)]
     assert [sample.id for sample in ahead] == source.sample_ids
     assert [sample.items for sample in ahead] == [sample.items for _, sample in make_ahead(wanted, 0)]
+
+
+def test_texts_stand_for_paths_and_for_lists_of_names(tmp_path):
+    config = EvalConfig(sets="lines,generated:page", out=str(tmp_path), shared="x")
+    assert config == EvalConfig(sets=("lines", "generated:page"), out=tmp_path, shared=Path("x"))
+
+
+def test_a_configuration_and_fields_of_one_are_not_mixed(pipe, tmp_path):
+    with pytest.raises(ConfigError, match="seed"):
+        evaluate(pipe, EvalConfig(out=tmp_path), seed=3)
 
 
 def test_a_broken_line_in_the_middle_is_named(tmp_path):
