@@ -32,10 +32,13 @@ class Aim:
     beside: bool = False
     """Whether Tesseract is asked the same."""
 
+    def rows(self, rows: Sequence[Row]) -> list[Row]:
+        """Return the answers that count."""
+        return [row for row in rows if self.choose(row)]
+
     def measure(self, rows: Sequence[Row]) -> Figure | None:
         """Return the figure; None where nothing was asked that counts."""
-        chosen = [row for row in rows if self.choose(row)]
-        return make_figure(self.name, chosen, self.ratio, lower_is_better=self.lower_is_better)
+        return make_figure(self.name, self.rows(rows), self.ratio, lower_is_better=self.lower_is_better)
 
 
 def _of(*skills: str, metrics: str = "", tasks: str = "") -> Choose:

@@ -23,8 +23,21 @@ class Named:
 
     aim: Aim
     figure: Figure
+    classes: int
+    """Different expected answers: what was to be told apart."""
+    languages: int
     beside: Figure | None = None
     """Tesseract's, over the same questions."""
+
+    @classmethod
+    def of(cls, aim: Aim, rows: Sequence[Row], theirs: Sequence[Row]) -> Named | None:
+        """Measure; None where nothing was asked that counts."""
+        figure = aim.measure(rows)
+        if figure is None:
+            return None
+        chosen = aim.rows(rows)
+        classes, languages = ({row[key] for row in chosen} for key in ("expected", "lang"))
+        return cls(aim, figure, len(classes), len(languages), aim.measure(theirs) if aim.beside else None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,11 +85,7 @@ class Results:
         ]
         counted = [row for each in made for row in each.rows]
         beside = [row for each in made for row in each.beside_rows]
-        table = [
-            Named(aim, figure, aim.measure(beside) if aim.beside else None)
-            for aim in AIMS
-            if (figure := aim.measure(counted)) is not None
-        ]
+        table = [named for aim in AIMS if (named := Named.of(aim, counted, beside)) is not None]
         return cls(model=model, table=table, sets=made, false_absent=_false_absent(counted))
 
     def as_json(self) -> dict[str, Any]:
@@ -88,6 +97,8 @@ class Results:
                     **named.figure.as_json(),
                     "floor": named.aim.floor,
                     "aim": named.aim.aim,
+                    "classes": named.classes,
+                    "languages": named.languages,
                     **({"tesseract": named.beside.as_json()} if named.beside else {}),
                 }
                 for named in self.table

@@ -7,6 +7,7 @@ from internvl.evaluation.asking import Answered
 from internvl.evaluation.figures import error_rate, group_rows, make_figure, make_figures, score
 from internvl.evaluation.item import EvalSample, Item
 from internvl.evaluation.journal import make_row
+from internvl.evaluation.results import Named
 from internvl.evaluation.verdict import Truth
 
 
@@ -83,6 +84,16 @@ def test_chart_questions_are_judged_with_five_percent_whatever_their_metric():
         row("[[0, 0, 1, 1]]", "[[5, 5, 9, 9]]", metric="iou@0.5", set_name="generated:chart"),
     ]
     assert measure("chart questions, relaxed accuracy", *rows) == pytest.approx(2 / 3)
+
+
+def test_the_table_says_how_many_things_were_to_be_told_apart_in_how_many_languages():
+    rows = [
+        row(answer, answer, metric="any_of_names", sample=answer, set_name="generated:languages")
+        for answer in ("cup", "dog", "dog")
+    ]
+    (aim,) = (aim for aim in AIMS if "language" in aim.name)
+    named = Named.of(aim, [*rows, {**rows[0], "lang": "de"}], [])
+    assert (named.classes, named.languages, named.figure.value) == (2, 2, 1)
 
 
 def test_counting_is_measured_up_to_ten():
