@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from internvl.data.pictures.english import everyday
 from internvl.data.sample import Assets, DataSample, Split
 from internvl.data.skills import load_skill, make_sample
+from internvl.errors import ConfigError
 from internvl.evaluation.item import EvalSample, Item
 from internvl.evaluation.metrics import find_metric
 from internvl.evaluation.verdict import Truth
@@ -35,6 +36,8 @@ class GeneratedSet:
     split: Split = "held_out"
     shared: Path | None = None
     """The folder that holds `data/`: word lists, drawings."""
+    missing: str = ""
+    """What this machine lacks to draw the skill; then there are no samples."""
 
     def __post_init__(self) -> None:
         load_skill(self.skill)  # a wrong name shows before any work
@@ -47,12 +50,20 @@ class GeneratedSet:
     @property
     def sample_ids(self) -> Sequence[str]:
         """The indices, with leading zeros."""
-        return [f"{index:06d}" for index in range(self.count)]
+        return [] if self.missing else [f"{index:06d}" for index in range(self.count)]
 
     @property
     def skipped(self) -> Mapping[str, int]:
-        """None: everything generated can be asked."""
-        return {}
+        """All samples, if something is missing."""
+        return {self.missing: self.count} if self.missing else {}
+
+    def or_skipped(self) -> GeneratedSet:
+        """Return this set, or where its first sample cannot be drawn here one that says why it has none."""
+        try:
+            self.make(self.sample_ids[0])
+        except ConfigError as error:
+            return replace(self, missing=str(error))
+        return self
 
     @property
     def costly(self) -> bool:

@@ -74,7 +74,7 @@ class EvalSet(Protocol):
 
     @property
     def skipped(self) -> Mapping[str, int]:
-        """Reason -> number of questions that cannot be asked here."""
+        """Reason -> number of questions (of generated sets: samples) that cannot be asked here."""
         ...
 
     @property

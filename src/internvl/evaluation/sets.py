@@ -28,6 +28,8 @@ def open_sets(
 ) -> list[EvalSet]:
     """Return sets by name, each once, in the order asked for.
 
+    Of a group, skills that cannot be drawn on this machine have no samples and say why (`skipped`).
+
     Args:
         names: "generated:lines", "shared:sroie_receipts", a name without the part before the colon, or one of `GROUPS`.
         count: Samples of a generated set, and the most of a real one.
@@ -39,18 +41,20 @@ def open_sets(
         ConfigError: There is no such set; the message has the nearest one.
     """
     known = list_sets(shared)
-    chosen: dict[str, None] = {}
+    chosen: dict[str, bool] = {}  # name -> whether it was asked for by name, not as one of a group
     for name in names:
-        chosen |= dict.fromkeys(_resolve(name, known, shared))
+        for found in _resolve(name, known, shared):
+            chosen[found] = chosen.get(found, False) or name not in GROUPS
     folders = find_folders(shared / "data") if shared is not None else {}
     sets: list[EvalSet] = []
-    for name in chosen:
+    for name, by_name in chosen.items():
         if name in folders:
             assert shared is not None
             sets.append(load_shared_set(shared / "data", folders[name], count))
         else:
             skill = name.removeprefix(generated.PREFIX)
-            sets.append(GeneratedSet(skill=skill, count=count, seed=seed, split=split, shared=shared))
+            drawn = GeneratedSet(skill=skill, count=count, seed=seed, split=split, shared=shared)
+            sets.append(drawn if by_name else drawn.or_skipped())
     return sets
 
 

@@ -6,6 +6,7 @@ import pickle
 import pytest
 from PIL import Image
 
+from golden import SHARED
 from internvl.data.skills import SKILLS
 from internvl.errors import ConfigError, DataError
 from internvl.evaluation.generated import GeneratedSet
@@ -43,10 +44,11 @@ def write(path, rows):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf8")
 
 
-def test_a_set_has_several_names_and_comes_once(pack):
+def test_a_set_has_several_names_and_comes_once(pack, monkeypatch):
     names = ["lines", "generated:lines", "shared:slips", "slips"]
     sets = open_sets(names, count=3, seed=1, shared=pack)
     assert [each.name for each in sets] == ["generated:lines", "shared:slips"]
+    monkeypatch.setattr(GeneratedSet, "or_skipped", lambda self: self)
     everything = open_sets(["all"], count=1, seed=1, shared=pack)
     assert (
         [each.name for each in everything]
@@ -126,10 +128,27 @@ def test_a_generated_sample_is_a_function_of_seed_and_number_also_when_it_travel
     assert source.make("000002").facts["objects"] >= 1
 
 
+def test_of_a_group_what_cannot_be_drawn_here_says_why_and_by_its_name_it_is_an_error(monkeypatch):
+    def make(self, sample_id):
+        raise ConfigError(f"no fonts for {self.skill}")
+
+    monkeypatch.setattr(GeneratedSet, "make", make)
+    (lines, *_) = open_sets(["generated"], count=5, seed=1)
+    assert lines.sample_ids == []
+    assert lines.skipped == {"no fonts for lines": 5}
+    (lines,) = open_sets(["generated:lines"], count=5, seed=1)
+    with pytest.raises(ConfigError, match="no fonts"):
+        lines.make(lines.sample_ids[0])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("skill", SKILLS)
 def test_of_every_skill_the_expected_answer_is_worth_one_and_none_nothing(skill):
-    source = GeneratedSet(skill=skill, count=8, seed=3)
+    source = GeneratedSet(
+        skill=skill, count=8, seed=3, shared=SHARED if SHARED.is_dir() else None
+    ).or_skipped()
+    if source.missing:
+        pytest.skip(source.missing)
     for sample_id in source.sample_ids:
         for item in source.make(sample_id).items:
             assert judge(item.metric, item.truth.text, item.truth).score == pytest.approx(1), item
