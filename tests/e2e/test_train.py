@@ -204,3 +204,55 @@ def test_two_processes_have_the_losses_of_one(files, tmp_path):
     ours, theirs = (internvl.load_model(Path(folder) / "final") for folder in (two, one))
     for (name, ours_), theirs_ in zip(ours.named_parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(ours_, theirs_, rtol=1e-2, atol=1e-3, msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("family", "processes"), [("qwen2", 2), ("qwen3", 4)])
+def test_processes_that_divide_the_layers_have_the_losses_of_one(files, tmp_path, family, processes):
+    write_checkpoint(tmp_path / "model", family)
+    one, divided = tmp_path / "one", tmp_path / "divided"
+    values = {
+        "model.drop_path": 0.0,
+        "validation.meta": files / "rows.jsonl",
+        "optimizer.ema_decay": 0.5,
+        "run.global_batch_size": 4,
+        "run.micro_batch_size": 2,
+        "run.steps": 6,
+        "run.device": "cpu",
+        "export.dtype": "float32",
+    }
+    settings = [word for name, value in values.items() for word in ("--set", f"{name}={value}")]
+    model = tmp_path / "model"
+    assert run(["train", recipe(files, one, packing="false", model=model), *settings]) == 0
+    path = recipe(files, divided, packing="false", model=model)
+    launch = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        str(processes),
+        "--standalone",
+    ]
+    arguments = [*launch, "-m", "internvl", "train", path, *settings, "--set", "run.tensor_parallel=2"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    first = [*arguments, "--set", "run.max_minutes=1e-9"]
+    starts = (
+        [arguments] if processes > 2 else [first, arguments]
+    )  # the second start goes on from a checkpoint
+    for each in starts:
+        done = subprocess.run(each, capture_output=True, text=True, env=environment, timeout=600)
+        assert done.returncode == 0, done.stderr[-4000:]
+    assert losses(divided) == pytest.approx(losses(one), rel=1e-4)
+    for key in ("grad_norm", "valid_tokens", "tiles"):
+        ours, theirs = (
+            [event[key] for event in read_log(output) if event["kind"] == "step"] for output in (divided, one)
+        )
+        assert ours == pytest.approx(theirs, rel=1e-3), key
+    measured = [
+        [event["loss"] for event in read_log(output) if event["kind"] == "validation"]
+        for output in (divided, one)
+    ]
+    assert measured[0] == pytest.approx(measured[1], rel=1e-3)
+    ours, theirs = (internvl.load_model(Path(folder) / "final") for folder in (divided, one))
+    for (name, ours_), theirs_ in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(ours_, theirs_, rtol=1e-2, atol=1e-3, msg=name)

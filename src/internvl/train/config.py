@@ -171,6 +171,9 @@ class RunSection:
     """auto: CUDA where there is one."""
     recompute: bool = True
     """Compute activations again in the backward pass instead of keeping them."""
+    tensor_parallel: int = 1
+    """Neighbouring processes that compute one batch together, each its share of every layer's heads and MLP columns:
+    for models whose layers are too large for one device. FSDP shares out the rest over these groups."""
     compile: bool = False
     """torch.compile the layers; pays on a GPU and long runs."""
     max_bad_steps: int = 10
@@ -197,6 +200,7 @@ class RunSection:
     def __post_init__(self) -> None:
         _at_least(1, run__steps=self.steps, run__micro_batch_size=self.micro_batch_size)
         _at_least(1, run__grad_accum_steps=self.grad_accum_steps, run__log_every=self.log_every)
+        _at_least(1, run__tensor_parallel=self.tensor_parallel)
         _at_least(1, run__max_bad_steps=self.max_bad_steps, run__save_every=self.save_every)
         _at_least(
             0, run__global_batch_size=self.global_batch_size, run__keep_checkpoints=self.keep_checkpoints
@@ -208,6 +212,10 @@ class RunSection:
                 "run.global_batch_size and run.grad_accum_steps both say how large an update is; set one of them"
             )
 
+    def data_parts(self, num_ranks: int) -> int:
+        """How many batches are computed at once: ranks, or groups of `tensor_parallel` ranks."""
+        return max(1, num_ranks // self.tensor_parallel)
+
     def accumulation(self, num_ranks: int) -> int:
         """Forward passes of an update on each rank.
 
@@ -216,11 +224,12 @@ class RunSection:
         """
         if not self.global_batch_size:
             return self.grad_accum_steps
-        at_once = self.micro_batch_size * num_ranks
+        num_parts = self.data_parts(num_ranks)
+        at_once = self.micro_batch_size * num_parts
         if self.global_batch_size % at_once:
             raise ConfigError(
                 f"run.global_batch_size {self.global_batch_size} is not a multiple of run.micro_batch_size "
-                f"{self.micro_batch_size} x {num_ranks} ranks"
+                f"{self.micro_batch_size} x {num_parts} ranks"
             )
         return self.global_batch_size // at_once
 
@@ -269,6 +278,24 @@ class TrainConfig:
                 f"run.micro_batch_size is {self.run.micro_batch_size}, but packed rows come one by one; raise "
                 "data.max_tokens instead, or set data.packing = false"
             )
+        if self.run.tensor_parallel > 1:
+            self._check_tensor_parallel()
+
+    def _check_tensor_parallel(self) -> None:
+        """Refuse what has no form whose layers are divided."""
+        without = {
+            "[lora]": self.lora is not None,
+            f"objective.kind = {self.objective.kind!r}": self.objective.kind != "sft",
+            "objective.dense_weight": self.objective.dense_weight > 0,
+            f"optimizer.kind = {self.optimizer.kind!r}": self.optimizer.kind != "adamw",
+            "run.compile": self.run.compile,
+        }
+        for what, there in without.items():
+            if there:
+                raise ConfigError(
+                    f"run.tensor_parallel = {self.run.tensor_parallel} does not go with {what}; leave it 1: FSDP then "
+                    "shares out the weights over all processes"
+                )
 
     def with_steps(self, num_rows: int | None, num_ranks: int) -> TrainConfig:
         """Return the config with `run.steps` worked out from `run.epochs` over `num_rows` rows.
@@ -282,7 +309,9 @@ class TrainConfig:
             raise ConfigError(
                 "run.epochs needs rows that are not packed, of which an update takes a fixed number; set run.steps"
             )
-        rows_per_step = self.run.micro_batch_size * self.run.accumulation(num_ranks) * num_ranks
+        rows_per_step = (
+            self.run.micro_batch_size * self.run.accumulation(num_ranks) * self.run.data_parts(num_ranks)
+        )
         steps = max(1, round(num_rows * self.run.epochs / rows_per_step))
         return replace(self, run=replace(self.run, steps=steps, epochs=0.0))
 

@@ -238,7 +238,8 @@ class Trainer:
         return sum_over_ranks({"stop": torch.tensor(float(stop))}, self.where)["stop"] > 0
 
     def _seed(self) -> None:
-        mixed = (self.config.seed * 1_000_003 + self.step) * 65_537 + self.where.rank
+        # ranks that compute one batch together draw alike
+        mixed = (self.config.seed * 1_000_003 + self.step) * 65_537 + self.where.data_rank
         torch.manual_seed(mixed % 2**63)
 
     def _record(

@@ -1,15 +1,17 @@
 """Several processes that train one model: torchrun starts them, FSDP2 shares out the weights among them.
 
-One process alone needs none of it, and every function here then does nothing. Legend: a rank is one process.
+With tensor parallelism the ranks form groups that compute one batch together (`train.tensor_parallel`); FSDP then
+shares out weights, and data, over the groups. One process alone needs none of it, and every function here then does
+nothing. Legend: a rank is one process.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.distributed as dist
@@ -18,6 +20,7 @@ from torch import Tensor, nn
 from internvl.errors import ConfigError
 from internvl.train.config import Precision
 from internvl.train.objectives import TokenLoss
+from internvl.train.tensor_parallel import divide
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,18 @@ class Ranks:
     rank: int = 0
     size: int = 1
     device: torch.device = torch.device("cpu")
+    tensor: int = 1
+    """Neighbouring ranks that compute one batch together, each its share of every layer."""
+
+    @property
+    def data_rank(self) -> int:
+        """Which part of the data this one reads; the same for all ranks of a group."""
+        return self.rank // self.tensor
+
+    @property
+    def data_size(self) -> int:
+        """How many parts the data has."""
+        return self.size // self.tensor
 
     @property
     def is_first(self) -> bool:
@@ -61,6 +76,20 @@ def ranks(device: str = "auto") -> Iterator[Ranks]:
         dist.destroy_process_group()
 
 
+def grouped(where: Ranks, tensor: int) -> Ranks:
+    """Return the ranks as groups of `tensor`.
+
+    Raises:
+        ConfigError: There are not as many, or no multiple of it.
+    """
+    if where.size % tensor:
+        raise ConfigError(
+            f"run.tensor_parallel = {tensor} needs a multiple of {tensor} processes; there are {where.size}. "
+            f"torchrun --nproc-per-node {tensor} -m internvl train ... starts them"
+        )
+    return replace(where, tensor=tensor)
+
+
 def leave(where: Ranks) -> None:
     """End one of several processes at once, all work done and written; alone: nothing.
 
@@ -74,7 +103,7 @@ def leave(where: Ranks) -> None:
 
 
 def shard(losses: TokenLoss, where: Ranks, precision: Precision) -> None:
-    """Give each rank its share of every weight, layer by layer (FSDP2); alone: nothing.
+    """Give each rank its share of every weight, layer by layer (FSDP2 over groups, DTensor within); alone: nothing.
 
     Gradients are reduced in float32. Frozen vision towers are shared out too, so every rank must run every layer in
     every pass: `TokenLoss.needs_tile`.
@@ -84,11 +113,15 @@ def shard(losses: TokenLoss, where: Ranks, precision: Precision) -> None:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
-    mesh = init_device_mesh(where.device.type, (where.size,))
+    sizes = (where.data_size, where.tensor)
+    meshes = init_device_mesh(where.device.type, sizes, mesh_dim_names=("data", "tensor"))
+    mesh = meshes["data"]
     policy = MixedPrecisionPolicy()
     if precision == "bf16":
         policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
     model = losses.model
+    if where.tensor > 1:
+        divide(model, meshes["tensor"])
     for layer in (*model.vision.layers, *model.decoder.layers):
         fully_shard(layer, mesh=mesh, mp_policy=policy)
     fully_shard(losses, mesh=mesh, mp_policy=policy)
@@ -103,14 +136,34 @@ def last_of_step(losses: nn.Module, last: bool) -> None:
 
 
 def sum_over_ranks(values: Mapping[str, Tensor], where: Ranks) -> dict[str, float]:
-    """Add up named numbers of all ranks; all must give the same names."""
+    """Add up named numbers of all parts of the data; all ranks must give the same names."""
     if not values:
         return {}
     names = sorted(values)
     total = torch.stack([values[name].detach().double().to(where.device) for name in names])
     if where.size > 1:
         dist.all_reduce(total)
+        total /= where.tensor  # the ranks of a group have all counted the same
     return dict(zip(names, total.tolist(), strict=True))
+
+
+def clip_gradients(parameters: Sequence[nn.Parameter], largest: float) -> float:
+    """Scale all gradients down to a norm of `largest` together; return the norm that they had."""
+    by_mesh: dict[object, list[nn.Parameter]] = {}
+    for parameter in parameters:
+        if parameter.grad is not None:
+            by_mesh.setdefault(getattr(parameter, "device_mesh", None), []).append(parameter)
+    if len(by_mesh) <= 1:
+        return float(whole(nn.utils.clip_grad_norm_(parameters, largest)))
+    # divided weights lie on another mesh than the others, and torch adds up norms within one mesh only
+    norms = [
+        whole(nn.utils.get_total_norm([p.grad for p in group if p.grad is not None]))
+        for group in by_mesh.values()
+    ]
+    norm = torch.linalg.vector_norm(torch.stack(norms))
+    for group in by_mesh.values():
+        nn.utils.clip_grads_with_norm_(group, largest, norm)
+    return float(norm)
 
 
 def whole(tensor: Tensor) -> Tensor:

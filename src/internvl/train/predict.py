@@ -76,7 +76,7 @@ def predict(
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     config = with_precision(config, device)
     rows = [batch.sequences if isinstance(batch, PreferenceBatch) else batch for batch in batches]
-    per_step = config.run.accumulation(num_ranks) * num_ranks
+    per_step = config.run.accumulation(num_ranks) * config.run.data_parts(num_ranks)
     count = max(1, len(rows))
     work = work_of(model)
     flops = 0.0

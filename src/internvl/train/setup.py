@@ -37,10 +37,11 @@ from internvl.train.loop import BatchSource, Trainer, Watchers
 from internvl.train.objectives import Objective, SupervisedObjective, TokenLoss
 from internvl.train.optimizer import WeightAverage, make_optimizer
 from internvl.train.pairs import make_pair_batches
-from internvl.train.parallel import Ranks, shard
+from internvl.train.parallel import Ranks, grouped, shard
 from internvl.train.preference import PreferenceObjective, answer_logps
 from internvl.train.recipes import to_tree
 from internvl.train.report import RunLog
+from internvl.train.tensor_parallel import check_divides, restore_order
 
 RECIPE_NAME = "recipe.json"
 FINAL_NAME = "final"
@@ -67,11 +68,14 @@ def prepare(config: TrainConfig, where: Ranks, watchers: Watchers | None = None)
     output = Path(config.output)
     if config.run.threads:
         torch.set_num_threads(config.run.threads)
+    where = grouped(where, config.run.tensor_parallel)
     config = with_precision(config, where.device)
     check_output(output, config)
     processor = make_processor(config)
     config = with_steps(config, processor, where.size)
     model = make_model(config)
+    if where.tensor > 1:
+        check_divides(model.config, where.tensor)
     heads = make_heads(config, model)
     losses = TokenLoss(model, heads).to(where.device)
     objective = make_objective(config, where)
@@ -80,6 +84,9 @@ def prepare(config: TrainConfig, where: Ranks, watchers: Watchers | None = None)
         for layer in (*model.vision.layers, *model.decoder.layers):
             layer.compile()
     optimizer = make_optimizer(losses, config.optimizer)
+    if where.tensor > 1:
+        for group in optimizer.param_groups:
+            group["foreach"] = False  # one call for all weights takes only those of one mesh
     decay = config.optimizer.ema_decay
     dtype = torch.float32 if config.run.precision == "float32" else torch.bfloat16
     trainer = Trainer(
@@ -211,8 +218,10 @@ def make_source(config: TrainConfig, processor: Processor, where: Ranks) -> Batc
             "the recipe names no data: set data.meta to a meta JSON or to row files, e.g. --set data.meta=rows.jsonl"
         )
     if config.objective.is_preference:
-        return make_pair_batches(config, processor, rank=where.rank, world_size=where.size)
-    dataset = make_dataset(config.data, processor, rank=where.rank, world_size=where.size, seed=config.seed)
+        return make_pair_batches(config, processor, rank=where.data_rank, world_size=where.data_size)
+    dataset = make_dataset(
+        config.data, processor, rank=where.data_rank, world_size=where.data_size, seed=config.seed
+    )
     return make_batches(dataset, micro_batch_size=config.run.micro_batch_size)
 
 
@@ -221,7 +230,11 @@ def validation_batches(config: TrainConfig, processor: Processor, where: Ranks) 
     if config.objective.is_preference:
         return iter(())
     dataset = make_dataset(
-        config.validation_data(), processor, rank=where.rank, world_size=where.size, seed=config.seed
+        config.validation_data(),
+        processor,
+        rank=where.data_rank,
+        world_size=where.data_size,
+        seed=config.seed,
     )
     return make_batches(dataset, micro_batch_size=config.run.micro_batch_size)
 
@@ -247,6 +260,11 @@ def check_output(output: Path, config: TrainConfig) -> None:
             raise CheckpointError(
                 f"{output} holds a run whose {name} was another; choose another output, or remove that directory"
             )
+    if then.get("run", {}).get("tensor_parallel", 1) != config.run.tensor_parallel:
+        raise CheckpointError(
+            f"{output} holds a run whose run.tensor_parallel was another, which decides the order of its weights; "
+            "choose another output, or set it back"
+        )
 
 
 def export(trainer: Trainer, config: TrainConfig) -> Path | None:
@@ -260,7 +278,7 @@ def export(trainer: Trainer, config: TrainConfig) -> Path | None:
     model = trainer.losses.model
     with trainer.average.applied() if trainer.average is not None else nullcontext():
         if trainer.where.size > 1:
-            model = _gathered(model, trainer.where)
+            model = _gathered(model, config, trainer.where)
             if not trainer.where.is_first:
                 return None
         if has_lora(model) and not config.export.merge_lora:
@@ -290,7 +308,7 @@ def save_as(model: InternVLModel, target: Path, config: TrainConfig) -> Path:
     )
 
 
-def _gathered(model: InternVLModel, where: Ranks) -> InternVLModel:
+def _gathered(model: InternVLModel, config: TrainConfig, where: Ranks) -> InternVLModel:
     """The whole model on the CPU of the first rank, from the shares of all."""
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
@@ -298,7 +316,9 @@ def _gathered(model: InternVLModel, where: Ranks) -> InternVLModel:
     if not where.is_first:
         return model
     whole = InternVLModel(model.config, image_token_id=model.image_token_id)
-    whole.load_state_dict(state)
+    if config.lora is not None:
+        add_lora(whole, config.lora)
+    whole.load_state_dict(restore_order(state, whole, where.tensor) if where.tensor > 1 else state)
     return whole
 
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from internvl.train.config import Precision
 from internvl.train.objectives import LossSums, Objective, TokenLoss
-from internvl.train.parallel import Ranks, last_of_step, sum_over_ranks, whole
+from internvl.train.parallel import Ranks, clip_gradients, last_of_step, sum_over_ranks
 
 
 @dataclass(slots=True, kw_only=True)
@@ -96,7 +96,7 @@ class TrainStep:
         """The loss to differentiate. Sharding averages gradients over ranks, hence the factor."""
         weights = self.objective.weights
         scaled = [
-            term * (self.where.size * weights[name] / max(denominators[name], 1e-12))
+            term * (self.where.data_size * weights[name] / max(denominators[name], 1e-12))
             for name, term in sums.terms.items()
         ]
         return torch.stack(scaled).sum()
@@ -106,8 +106,7 @@ class TrainStep:
         parameters = [
             p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None
         ]
-        norm = nn.utils.clip_grad_norm_(parameters, self.clip_norm or math.inf)
-        return float(whole(norm))
+        return clip_gradients(parameters, self.clip_norm or math.inf)
 
     def _reason(self, result: StepResult, denominators: dict[str, float]) -> str:
         empty = [name for name in self.objective.weights if denominators[name] <= 0]
