@@ -2,12 +2,12 @@
 
 In: the logits of a step; out: for each row as many of its largest as its sampler asks for. Nothing here depends on
 what else is in the batch: of equal scores the smaller id comes first, whoever looks. Legend: `B` rows, `V` vocabulary,
-`S` strides of a row, `m` strides looked into, `k` candidates.
+`W` columns of a row, `m` columns looked into, `h` hits, `k` candidates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-#: Numbers in a row whose largest is found first. To find the largest of each stride, and then to look only into
-#: strides where it is large enough, takes a CPU a fifth of the time of `max` or `topk` over a vocabulary.
-_STRIDE = 256
+#: A row is laid out as so many lines below each other, and the largest of each column is found first: that takes a CPU
+#: two thirds of the time of the largest of neighbours, and a tenth of that of `max` or `topk` over a vocabulary.
+_LINES = 16
+
+_EMPTY = 0x7FFFFFFF << 32
+"""Key of a place that no token has: behind all others; its score is NaN, its id 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,74 +43,119 @@ class Candidates:
         return int(self.token_ids[0])
 
 
-def find_candidates(logits: Tensor, sizes: Sequence[int]) -> list[Candidates]:
+@dataclass(frozen=True, slots=True)
+class BatchCandidates:
+    """The candidates of all rows of a batch, in arrays that are as wide as the longest of them."""
+
+    scores: NDArray[np.float32]
+    """(B, k)"""
+    token_ids: NDArray[np.int64]
+    """(B, k)"""
+    counts: NDArray[np.int64]
+    """(B,), how many are a row's own; what stands behind them means nothing."""
+    vocab_size: int
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    def __getitem__(self, row: int) -> Candidates:
+        count = self.counts[row]
+        return Candidates(self.scores[row, :count], self.token_ids[row, :count])
+
+    def __iter__(self) -> Iterator[Candidates]:
+        rows = zip(self.scores, self.token_ids, self.counts.tolist(), strict=True)
+        return (Candidates(scores[:count], token_ids[:count]) for scores, token_ids, count in rows)
+
+
+def find_candidates(logits: Tensor, sizes: Sequence[int]) -> BatchCandidates:
     """Return the `sizes[b]` largest (all, if there are fewer) of each row b of `logits` (B, V), on any device."""
-    B, V = logits.shape
-    sizes = [min(size, V) for size in sizes]
-    if 2 * max(sizes) <= V // _STRIDE:
-        rows, token_ids, scores = _look_by_strides(logits, sizes)
+    V = logits.shape[1]
+    wanted = np.minimum(sizes, V)
+    if 2 * wanted.max() <= V // _LINES**2:
+        rows, token_ids, scores = _look_by_columns(logits, wanted)
     else:
         everything = _array(logits)
-        rows, token_ids, scores = _at_least(everything, _thresholds(everything, sizes))
-    order = np.lexsort((-scores, rows))  # stable, and ids come in order
-    token_ids, scores = token_ids[order], scores[order]
-    starts = np.searchsorted(rows[order], np.arange(B + 1)).tolist()
-    made = []
-    for start, end, size in zip(starts, starts[1:], sizes, strict=False):
-        stop = min(end, start + size)
-        # where something is no number, nothing is found
-        found = Candidates(scores[start:stop], token_ids[start:stop])
-        made.append(
-            found if stop > start else Candidates(np.full(1, np.nan, np.float32), np.zeros(1, np.int64))
-        )
-    return made
+        rows, token_ids, scores = _at_least(everything, _thresholds(everything, wanted))
+    order = np.argsort(rows, kind="stable")
+    rows = rows[order]
+    found = np.bincount(rows, minlength=len(wanted))
+    places = np.arange(len(rows)) - (found.cumsum() - found)[rows]  # in its row
+    keys = np.full((len(wanted), max(1, int(found.max()))), _EMPTY)
+    keys[rows, places] = _keys(scores[order], token_ids[order])
+    keys.sort(axis=1)
+    keys = keys[:, : wanted.max()]
+    counts = np.maximum(1, np.minimum(found, wanted))  # where something is no number, nothing is found
+    return BatchCandidates(_scores(keys), keys & 0xFFFFFFFF, counts, V)
 
 
 def ranked(scores: Tensor, size: int) -> Candidates:
     """Return the `size` largest of one row of `scores` (V,), as `find_candidates` does; faster where it is many."""
     values = _array(scores)
-    bits = (values + np.float32(0)).view(np.int32)  # of -0.0 it makes 0.0
-    rising = bits ^ ((bits >> 31) & 0x7FFFFFFF)  # integers in the order of the numbers
-    # Score and id in one integer are sorted six times as fast as an array of places is sorted by score.
-    keys = np.sort((~rising).astype(np.int64) << 32 | np.arange(len(values)))
-    token_ids = keys[:size] & 0xFFFFFFFF
-    return Candidates(values[token_ids], token_ids)
+    keys = np.sort(_keys(values, np.arange(len(values))))[:size]
+    return Candidates(_scores(keys), keys & 0xFFFFFFFF)
 
+
+# -- score and id as one integer: sorted several times as fast as an array of places is by score
+
+
+def _keys(scores: NDArray[np.float32], token_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return integers in the order of candidates: larger scores first, of equal ones the smaller id."""
+    bits = (scores + np.float32(0)).view(np.int32)  # of -0.0 it makes 0.0
+    return (~_rising(bits)).astype(np.int64) << 32 | token_ids
+
+
+def _scores(keys: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return the scores that `_keys` was given."""
+    return _rising(~(keys >> 32).astype(np.int32)).view(np.float32)
+
+
+def _rising(bits: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Turn the bits of numbers into integers in the order of the numbers, and back."""
+    return bits ^ ((bits >> 31) & 0x7FFFFFFF)
+
+
+# -- what may be among the largest
 
 _Found = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
-"""Rows, places in the row, and scores; the places of a row in order."""
+"""Rows, token ids, and scores (h,)."""
 
 
-def _look_by_strides(logits: Tensor, sizes: Sequence[int]) -> _Found:
-    """Find what may be among the `sizes` largest of each row of `logits` (B, V)."""
-    num_strides = logits.shape[1] // _STRIDE
-    end = num_strides * _STRIDE
-    strides = logits[:, :end].unflatten(1, (num_strides, _STRIDE))  # (B, V) -> (B, S, 256)
-    maxima = _array(strides.amax(dim=-1))  # (B, S)
-    behind = _array(logits[:, end:])  # (B, < 256)
-    # As many strides as tokens are wanted reach this, each with a token, so the tokens wanted reach it too.
-    thresholds = _thresholds(maxima, sizes)
+def _look_by_columns(logits: Tensor, sizes: NDArray[np.int64]) -> _Found:
+    """Find what reaches a score that `sizes[b]` tokens or more of each row of `logits` (B, V) reach."""
+    V = logits.shape[1]
+    W = V // _LINES**2 * _LINES
+    columns = logits[:, : W * _LINES].unflatten(1, (_LINES, W)).amax(dim=1)  # (B, V) -> (B, 16, W) -> (B, W)
+    # Each of these is a token's score too, so that many tokens reach the one that so many of these reach.
+    groups = _array(columns.unflatten(1, (_LINES, W // _LINES)).amax(dim=1))  # (B, W) -> (B, W / 16)
+    behind = _array(logits[:, W * _LINES :])  # (B, < 256)
+    thresholds = _thresholds(groups, sizes)
     thresholds[np.isnan(behind).any(axis=1)] = np.nan
-    rows, chosen, _ = _at_least(maxima, thresholds)
-    inside = _array(strides[torch.from_numpy(rows), torch.from_numpy(chosen)])  # (m, 256)
-    nth, places, scores = _at_least(inside, thresholds[rows])
+    rows, chosen, _ = _at_least(_array(columns), thresholds)
+    lines = np.arange(_LINES)[:, None] * W
+    # Line by line, so that memory is read in its order.
+    inside = _array(logits.take(torch.from_numpy(lines + (rows * V + chosen)).to(logits.device)))  # (16, m)
+    hits = np.flatnonzero(inside >= thresholds[rows])
+    line, nth = np.divmod(hits, max(1, len(rows)))
     last_rows, last_places, last_scores = _at_least(behind, thresholds)
     return (
         np.concatenate((rows[nth], last_rows)),
-        np.concatenate((chosen[nth] * _STRIDE + places, last_places + end)),
-        np.concatenate((scores, last_scores)),
+        np.concatenate((line * W + chosen[nth], last_places + W * _LINES)),
+        np.concatenate((inside.ravel()[hits], last_scores)),
     )
 
 
-def _thresholds(scores: NDArray[np.float32], sizes: Sequence[int]) -> NDArray[np.float32]:
+def _thresholds(scores: NDArray[np.float32], sizes: NDArray[np.int64]) -> NDArray[np.float32]:
     """Return the `sizes[b]`-th largest of each row of `scores` (B, n), (B,); NaN where any of them is."""
-    ordered = np.sort(scores, axis=1)  # NaN last
-    wanted = ordered[np.arange(len(sizes)), -np.array(sizes)]
-    return np.where(np.isnan(ordered[:, -1]), np.float32(np.nan), wanted)
+    largest: NDArray[np.float32] = scores.max(axis=1)  # NaN, if there is one
+    if sizes.max() == 1:
+        return largest
+    places = scores.shape[1] - sizes
+    wanted = np.partition(scores, np.unique(places), axis=1)[np.arange(len(sizes)), places]
+    return np.where(np.isnan(largest), largest, wanted)
 
 
 def _at_least(scores: NDArray[np.float32], thresholds: NDArray[np.float32]) -> _Found:
-    """Return where `scores` (m, n) reach their row's threshold (m,)."""
+    """Return where `scores` (B, n) reach their row's threshold (B,)."""
     hits = np.flatnonzero(scores >= thresholds[:, None])
     rows, places = np.divmod(hits, max(1, scores.shape[1]))
     return rows, places, scores.ravel()[hits]

@@ -2,7 +2,8 @@
 
 The order is transformers': repetition penalty, forbidden tokens (what the answer's format does not admit
 among them), temperature, top-k, top-p, min-p. Each answer draws exactly one number per token from its own
-generator, so that it is the same alone or in a batch. Legend: `V` vocabulary.
+generator, so that it is the same alone or in a batch. Most answers of a step are chosen together
+(`choose_together`); the others, whose scores are changed first, one by one. Legend: `V` vocabulary.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from internvl.engine.candidates import Candidates, find_candidates, ranked
+from internvl.engine.candidates import BatchCandidates, Candidates, find_candidates, ranked
+from internvl.engine.draws import Cuts, Line
 from internvl.errors import InternVLError
 from internvl.types import GenerationConfig, TokenLogprob
 
@@ -50,6 +51,14 @@ class Sampler:
         self._bad_sequences = [list(sequence) for sequence in bad_sequences if sequence]
         self._greedy = not gen_config.do_sample or gen_config.temperature == 0
         self._temperature = min(max(gen_config.temperature, _COLDEST), _HOTTEST)
+        self._cuts = self._temperature, gen_config.top_p, gen_config.min_p
+        self._plain = (
+            constraint is None
+            and gen_config.repetition_penalty == 1
+            and not (gen_config.bad_token_ids or self._bad_sequences)
+            and gen_config.top_k <= _MOST_TOGETHER
+        )
+        """Whether the model's scores stay as they are, and enough of them are found together."""
         self._size = 1 if self._greedy else min(gen_config.top_k or _FIRST, _MOST_TOGETHER)
         self._generator = torch.Generator().manual_seed(seed % 2**63)
         self._numbers: list[float] = []
@@ -66,12 +75,16 @@ class Sampler:
         candidates: Candidates,
         token_ids: Sequence[int],
         masked: Collection[int] = (),
+        chosen: int | None = None,
     ) -> int:
         """Return the next token id.
 
         `logits` (V,) on any device, left unchanged, and the `num_candidates` or more likeliest among them (found for
-        a whole batch at once); `token_ids` the answer so far; `masked` ids must not come.
+        a whole batch at once); `token_ids` the answer so far; `masked` ids must not come; `chosen` is what
+        `choose_together` chose already, if it did.
         """
+        if chosen is not None:
+            return chosen
         _check_finite(candidates.best_score)
         forbidden = {*masked, *self._gen.bad_token_ids, *self._ends_of_bad_words(token_ids)}
         unchanged = not forbidden and self._gen.repetition_penalty == 1
@@ -99,60 +112,36 @@ class Sampler:
         return token_id
 
     def _draw(self, scores: Tensor, candidates: Candidates) -> int:
-        """Return a token drawn from `scores` (V,), cut by temperature, top-k, top-p and min-p.
-
-        The tokens lie one behind the other, likeliest first, each as long as it is likely; a number says where.
-        """
-        number = self._next_number()
+        """Return a token drawn from `scores` (V,), cut by temperature, top-k, top-p and min-p."""
         V = len(scores)
         most = min(self._gen.top_k or V, V)
-        weights = self._weights(candidates, most)
-        ends = weights.cumsum()
-        size = len(ends)
-        if size < most and not self._gen.top_k:
-            # What all tokens weigh together takes long to find out, and what the rest weighs at most often settles it.
-            seen = float(ends[-1])
-            place = self._place(number, weights, ends, seen)
-            if place != self._place(number, weights, ends, seen + (V - size) * float(weights[-1])):
+        size = min(len(candidates.scores), most)
+        number = np.array([self._next_number()])
+        self._numbers.pop()
+        if size == most or not self._gen.top_k:
+            line = self._line(candidates, size)
+            # What all tokens weigh takes long to find out, and what the rest weighs at most often settles it.
+            place = int(line.sure_places(number, np.array([V - size if size < most else 0]))[0])
+            if place == size:
                 mass = _mass(scores, candidates.best_score, self._temperature)
-                place = self._place(number, weights, ends, mass)
+                place = int(line.places(number, np.array([mass]))[0])
             if place < size:
                 return int(candidates.token_ids[place])
-        if size < most:
-            candidates = ranked(scores, most)
-            weights = self._weights(candidates, most)
-            ends = weights.cumsum()
-        return int(candidates.token_ids[self._place(number, weights, ends, float(ends[-1]))])
+        candidates = ranked(scores, most)
+        return int(candidates.token_ids[self._line(candidates, most).places(number)[0]])
+
+    def _line(self, candidates: Candidates, size: int) -> Line:
+        return Line(candidates.scores[None, :size], np.array([size]), Cuts.of([self._cuts]))
 
     def _next_number(self) -> float:
-        """Return the next of this answer's numbers in [0, 1); many are made at once, for the time that one takes."""
+        """Return the next of this answer's numbers in [0, 1), which is the last of `_numbers`.
+
+        Many are made at once, for the time that one takes.
+        """
         if not self._numbers:
             made = torch.rand(_NUMBERS, generator=self._generator, dtype=torch.float64)
             self._numbers = made.tolist()[::-1]
-        return self._numbers.pop()
-
-    def _weights(self, candidates: Candidates, most: int) -> NDArray[np.float64]:
-        """Return how much more or less likely than the best the first `most` candidates are (k,)."""
-        scores = candidates.scores[:most].astype(np.float64)
-        return np.exp((scores - scores[0]) / self._temperature)
-
-    def _place(
-        self, number: float, weights: NDArray[np.float64], ends: NDArray[np.float64], mass: float
-    ) -> int:
-        """Return which of the likeliest tokens `number` in [0, 1) falls on where all weigh `mass` together.
-
-        `ends` are the running sums of `weights`. As many as there are: on one behind them, or that depends on those
-        behind.
-        """
-        top_p, min_p = self._gen.top_p, self._gen.min_p
-        size = len(ends)
-        num_kept = int(ends.searchsorted(top_p * mass)) + 1
-        if min_p:
-            num_likely = int(np.count_nonzero(weights >= min_p))
-            num_kept = min(num_kept, num_likely if num_likely < size else size + 1)
-        if num_kept <= size:
-            return min(int(ends.searchsorted(number * ends[num_kept - 1], side="right")), num_kept - 1)
-        return size if top_p < 1 or min_p else int(ends.searchsorted(number * mass, side="right"))
+        return self._numbers[-1]
 
     def _ends_of_bad_words(self, token_ids: Sequence[int]) -> list[int]:
         """Tokens that would complete a forbidden word now."""
@@ -161,6 +150,40 @@ class Sampler:
             for sequence in self._bad_sequences
             if len(sequence) == 1 or list(token_ids[1 - len(sequence) :]) == sequence[:-1]
         ]
+
+
+def choose_together(
+    samplers: Sequence[Sampler], found: BatchCandidates, masked: Sequence[Collection[int]]
+) -> list[int | None]:
+    """Return the next token ids of many answers, in the time that a few take one by one.
+
+    `found` are the candidates of their logits, `masked` what must not come. None: more than the candidates has to be
+    looked at, which is left to the sampler's own `choose`; its numbers are then as if nobody had asked.
+    """
+    fine = np.isfinite(found.scores[:, 0]).tolist()
+    plain = [
+        good and sampler._plain and not ids for sampler, good, ids in zip(samplers, fine, masked, strict=True)
+    ]
+    best = found.token_ids[:, 0].tolist()
+    chosen = [
+        token_id if easy and sampler._greedy else None
+        for sampler, easy, token_id in zip(samplers, plain, best, strict=True)
+    ]
+    rows = [row for row, sampler in enumerate(samplers) if plain[row] and not sampler._greedy]
+    if not rows:
+        return chosen
+    drawing = [samplers[row] for row in rows]
+    counts = found.counts[rows]
+    ends_here = np.array([sampler._gen.top_k > 0 for sampler in drawing])
+    line = Line(found.scores[rows], counts, Cuts.of([sampler._cuts for sampler in drawing]))
+    numbers = np.array([sampler._next_number() for sampler in drawing])
+    places = line.sure_places(numbers, np.where(ends_here, 0, found.vocab_size - counts))
+    drawn = found.token_ids[rows, np.minimum(places, counts - 1)].tolist()
+    for row, sampler, token_id, sure in zip(rows, drawing, drawn, (places < counts).tolist(), strict=True):
+        if sure:
+            sampler._numbers.pop()
+            chosen[row] = token_id
+    return chosen
 
 
 def _mass(scores: Tensor, largest: float, temperature: float) -> float:

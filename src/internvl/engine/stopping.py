@@ -28,6 +28,8 @@ class StopStrings:
 
         While not `armed` (before `min_new_tokens`) a complete stop string is ordinary text.
         """
+        if not self._stops:
+            return text, False
         self._held += text
         if armed:
             ends = [

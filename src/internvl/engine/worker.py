@@ -10,7 +10,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor
@@ -19,10 +19,10 @@ from internvl.engine.answer import Piece, join
 from internvl.engine.candidates import Candidates, find_candidates
 from internvl.engine.request import Generation, Request
 from internvl.engine.runner import Runner
-from internvl.engine.sampler import token_logprob
+from internvl.engine.sampler import choose_together, token_logprob
 from internvl.engine.scheduler import Chunk, Scheduler
 from internvl.errors import CapacityError, InternVLError, RequestError
-from internvl.types import FinishReason, Response, TokenLogprob, Usage
+from internvl.types import FinishReason, Response, Usage
 
 logger = logging.getLogger(__name__)
 
@@ -196,10 +196,15 @@ class Worker:
             self._scheduler.stored(chunk)
         if not ready:
             return
-        found = find_candidates(logits, [generation.sampler.num_candidates for generation in ready])
-        for generation, row, candidates in zip(ready, logits, found, strict=True):
+        samplers = [generation.sampler for generation in ready]
+        found = find_candidates(logits, [sampler.num_candidates for sampler in samplers])
+        masked = [generation.answer.masked_token_ids for generation in ready]
+        chosen = choose_together(samplers, found, masked)
+        for generation, row, candidates, ids, token_id in zip(
+            ready, logits, found, masked, chosen, strict=True
+        ):
             try:
-                piece = self._next_piece(generation, row, candidates)
+                piece = self._next_piece(generation, row, candidates, ids, token_id)
             except ANSWER_FAILURES as error:
                 logger.warning("an answer failed: %s: %s", type(error).__name__, error)
                 self._end(generation, error)
@@ -209,13 +214,21 @@ class Worker:
                 self._release(generation)
             self._send(generation, piece)
 
-    def _next_piece(self, generation: Generation, logits: Tensor, candidates: Candidates) -> Piece:
-        """Choose an answer's next token and return what it adds."""
+    def _next_piece(
+        self,
+        generation: Generation,
+        logits: Tensor,
+        candidates: Candidates,
+        masked: Collection[int],
+        chosen: int | None,
+    ) -> Piece:
+        """Choose an answer's next token and return what it adds; `logits` (V,), the rest as `Sampler.choose`."""
         answer = generation.answer
-        token_id = generation.sampler.choose(logits, candidates, answer.token_ids, answer.masked_token_ids)
+        token_id = generation.sampler.choose(logits, candidates, answer.token_ids, masked, chosen)
         if generation.first_token_at is None:
             generation.first_token_at = time.perf_counter()
-        return answer.push(token_id, _logprob(generation, logits, token_id))
+        num_top = generation.request.gen_config.logprobs
+        return answer.push(token_id, None if num_top is None else token_logprob(logits, token_id, num_top))
 
     def _abort(self, generation: Generation) -> None:
         self._counters.aborts += 1
@@ -248,20 +261,16 @@ class Worker:
 
     def _send(self, generation: Generation, piece: Piece) -> None:
         """Put a delta into the request's stream, unless there is nothing to see yet."""
-        piece = join([generation.pending, piece])
+        if generation.pending.token_ids:
+            piece = join([generation.pending, piece])
+            generation.pending = Piece()
         if not piece.text and piece.finish_reason is None:
             generation.pending = piece
             return
-        generation.pending = Piece()
         try:
             generation.request.deltas.put(_response(generation, piece))
         except RuntimeError:  # a queue of the caller's, into an event loop that has ended
             generation.request.abort()
-
-
-def _logprob(generation: Generation, logits: Tensor, token_id: int) -> TokenLogprob | None:
-    num_top = generation.request.gen_config.logprobs
-    return None if num_top is None else token_logprob(logits, token_id, num_top)
 
 
 def _response(generation: Generation, piece: Piece) -> Response:
