@@ -30,11 +30,14 @@ class ScriptedEngine:
         self.script = {"": "I see.", **(script or {})}
         self.seconds_per_word = seconds_per_word
         self.asked = queue.Queue()
+        self.adapters = ()
+        self.adapters_asked = []
         self.num_running = 0
 
-    def submit(self, messages, gen_config=None, *, fit_answer=False, user=None):
+    def submit(self, messages, gen_config=None, *, fit_answer=False, user=None, adapter=None):
         inputs = self.processor(messages)
         self.asked.put(messages)
+        self.adapters_asked.append(adapter)
         content = messages[-1]["content"]
         text = content if isinstance(content, str) else content[-1]["text"]
         answer = next(value for key, value in reversed(self.script.items()) if key in text)

@@ -28,7 +28,11 @@ def test_the_page_s_examples_run_word_for_word(tmp_path, monkeypatch, capsys):
     adapted, plain = capsys.readouterr().out.splitlines()[-2:]
     assert adapted
     assert plain
-    convert, serve = (shlex.split(block)[1:] for block in blocks("sh"))
+    lines = "".join(blocks("sh")).splitlines()
+    convert, serve, chat, demo = (shlex.split(line)[1:] for line in lines)
     assert main.run(convert) == 0
     internvl.load_model("nano-circles")
-    assert serve[:2] == ["serve", "nano"]  # its options have tests of their own
+    assert main.run(chat) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == adapted
+    for command in (serve, demo):
+        assert command[1] == "nano"  # their options have tests of their own

@@ -221,11 +221,18 @@ class Pipeline:
         )
         return self._deltas(batch, gen_config, options, adapter)
 
-    def session(self, system: str | None = None, *, enable_thinking: bool | None = None) -> Session:
+    def session(
+        self,
+        system: str | None = None,
+        *,
+        enable_thinking: bool | None = None,
+        adapter_name: str | None = None,
+    ) -> Session:
         """Return a new conversation; `system` is its system message (None = the default, "" = an empty
-        one), `enable_thinking` as in calling the pipeline."""
+        one), `enable_thinking` and `adapter_name` as in calling the pipeline."""
         system = self._system if system is None else system
-        return Session(self.engine, system=system, enable_thinking=enable_thinking)
+        adapter = self._adapter(adapter_name)
+        return Session(self.engine, system=system, enable_thinking=enable_thinking, adapter=adapter)
 
     def chat(
         self,

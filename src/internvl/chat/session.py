@@ -24,11 +24,18 @@ class Session:
     """
 
     def __init__(
-        self, engine: Engine, *, system: str | None = None, enable_thinking: bool | None = None
+        self,
+        engine: Engine,
+        *,
+        system: str | None = None,
+        enable_thinking: bool | None = None,
+        adapter: str | None = None,
     ) -> None:
         """Start with no messages but `system`; `enable_thinking` as in calling a pipeline."""
         self._engine = engine
         self._options = read_chat_options(enable_thinking=enable_thinking)
+        self.adapter = adapter
+        """Which of the engine's adapters answers; None: the model itself. May change between questions."""
         self.messages: list[Message] = [] if system is None else [{"role": "system", "content": system}]
         self.history: list[tuple[Any, str]] = []
         self.response: Response | None = None
@@ -56,6 +63,7 @@ class Session:
             options.conversation([*self.messages, question]),
             None if gen_config is None and options.plain else options.gen_config(gen_config, processor),
             fit_answer=fit_answer or gen_config is None,
+            adapter=self.adapter,
         )
         return self._take(prompt, question, self._engine.stream(request), options.reader(processor))
 

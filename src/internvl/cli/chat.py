@@ -15,6 +15,7 @@ from internvl.chat.reasoning import THINKING_DEFAULTS
 from internvl.cli.answers import AnswerPrinter
 from internvl.cli.options import (
     DEFAULTS,
+    ChosenAdapters,
     Device,
     Dtype,
     MaxTiles,
@@ -23,6 +24,7 @@ from internvl.cli.options import (
     Revision,
     SessionLen,
     TilePolicy,
+    named_adapters,
 )
 from internvl.errors import ConfigError
 from internvl.types import GenerationConfig
@@ -43,6 +45,7 @@ def command(
         ),
     ] = None,
     model: ModelName = "nano",
+    adapter: ChosenAdapters = None,
     max_tiles: MaxTiles = None,
     tile_policy: TilePolicy = DEFAULTS.tile_policy,
     num_frames: Annotated[
@@ -110,13 +113,19 @@ def command(
     echo "What is shown?" | internvl chat photo.jpg
 
     internvl chat --model OpenGVLab/InternVL3-2B-hf photo.jpg
+
+    internvl chat receipt.png "What is the total?" --adapter receipts=runs/receipts/final
+
+    The first adapter answers; in a conversation /adapter NAME asks another one, or, without NAME, the model itself.
     """
     asked = read_words(words or [])
     if not asked.question and not interactive and not sys.stdin.isatty():
         asked = Asked(asked.pictures, sys.stdin.read().strip())
         if not asked.question:
             raise typer.BadParameter("no question: give one as an argument or on stdin, or use --interactive")
+    adapters = named_adapters(adapter or [])
     options = {
+        "adapters": adapters,
         "max_tiles": max_tiles,
         "tile_policy": tile_policy,
         "session_len": session_len,
@@ -149,6 +158,7 @@ def command(
             language=language,
             fit_answer=max_new_tokens is None,
             clip=clip,
+            adapters=tuple(adapters),
         )
         if one_shot:
             conversation.ask(asked.question, pictures)

@@ -24,6 +24,7 @@ HELP = """\
 /clear            start over
 /system TEXT      start over with this system message (without TEXT: the family's own)
 /language NAME    answer in this language (without NAME: as asked)
+/adapter NAME     let this adapter answer (without NAME: the model itself)
 /stats            show tiles, tokens and seconds, or do not
 /help             this list
 /exit             leave; so does Ctrl-D
@@ -38,7 +39,7 @@ class Conversation:
 
     def __init__(
         self,
-        start: Callable[[str | None], Session],
+        start: Callable[..., Session],
         gen_config: GenerationConfig,
         printer: AnswerPrinter,
         *,
@@ -46,9 +47,10 @@ class Conversation:
         language: str | None = None,
         fit_answer: bool = False,
         clip: ClipOptions | None = None,
+        adapters: Sequence[str] = (),
     ) -> None:
-        """`start` makes a session with a system message; `fit_answer` as in `Engine.submit`; `clip`: which
-        frames of videos."""
+        """`start` makes a session with a system message and an `adapter_name`; `fit_answer` as in `Engine.submit`;
+        `clip`: which frames of videos; `adapters`: the first one answers."""
         self._start = start
         self._gen_config = gen_config
         self._printer = printer
@@ -56,13 +58,17 @@ class Conversation:
         self._language = language
         self._fit_answer = fit_answer
         self._clip = clip or ClipOptions()
-        self._session = start(system)
+        self._adapters = tuple(adapters)
+        self._adapter = self._adapters[0] if adapters else None
+        self._model = printer.model
+        self._session = start(system, adapter_name=self._adapter)
         self._pictures: list[Shown] = []
         self._commands: dict[str, Callable[[str], object]] = {
             "/image": lambda rest: self._attach(_split(rest)),
             "/clear": lambda rest: self._clear(),
             "/system": self._set_system,
             "/language": self._set_language,
+            "/adapter": self._set_adapter,
             "/stats": lambda rest: self._toggle_stats(),
             "/help": lambda rest: print(HELP),
         }
@@ -71,6 +77,7 @@ class Conversation:
         """Ask once and print the answer; what fails is raised."""
         if self._language:
             question = f"{question}\n{instruction(self._language)}"
+        self._printer.model = self._adapter or self._model
         prompt = (question, list(pictures)) if pictures else question
         self._printer.print(self._session.ask(prompt, self._gen_config, fit_answer=self._fit_answer))
 
@@ -131,7 +138,7 @@ class Conversation:
         return True
 
     def _clear(self) -> None:
-        self._session = self._start(self._system)
+        self._session = self._start(self._system, adapter_name=self._adapter)
         self._pictures = []
         print("(a new conversation)")
 
@@ -142,6 +149,15 @@ class Conversation:
     def _set_language(self, name: str) -> None:
         self._language = name or None
         print(f"({instruction(name)})" if name else "(language: as asked)")
+
+    def _set_adapter(self, name: str) -> None:
+        """Let another adapter go on with the conversation."""
+        if name and name not in self._adapters:
+            known = ", ".join(self._adapters) or "none; start with --adapter NAME=DIRECTORY"
+            print(f"there is no adapter {name}; there are: {known}", file=sys.stderr)
+            return
+        self._adapter = self._session.adapter = name or None
+        print(f"({name or self._model} answers)")
 
     def _toggle_stats(self) -> None:
         self._printer.with_stats = not self._printer.with_stats

@@ -15,6 +15,7 @@ from internvl.cli.chat import open_pipeline
 from internvl.cli.options import (
     DEFAULTS,
     Address,
+    ChosenAdapters,
     Device,
     Dtype,
     MaxBatchSize,
@@ -25,6 +26,7 @@ from internvl.cli.options import (
     Revision,
     SessionLen,
     TilePolicy,
+    named_adapters,
 )
 from internvl.errors import MissingDependencyError
 
@@ -39,6 +41,7 @@ def command(
             help="nano, checkpoint directories, or hub ids; the page offers the choice. [default: nano]"
         ),
     ] = None,
+    adapter: ChosenAdapters = None,
     host: Address = "127.0.0.1",
     port: Port = 7860,
     open_browser: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
@@ -59,6 +62,10 @@ def command(
     internvl demo OpenGVLab/InternVL3-2B-hf --open
 
     internvl demo nano checkpoints/mine --host 0.0.0.0
+
+    internvl demo nano --adapter receipts=runs/receipts/final
+
+    Adapters are offered beside the models; they belong to the first one.
     """
     options = {
         "session_len": session_len,
@@ -71,6 +78,9 @@ def command(
         "revision": revision,
     }
     names = named(models or ["nano"])
+    adapters = named_adapters(adapter or [])
+    if taken := sorted(adapters.keys() & names.keys()):
+        raise typer.BadParameter(f"--adapter {taken[0]}: a model has that name; choose another")
     logging.basicConfig(level="WARNING", format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     try:
         from internvl.demo.app import create_demo_app, listen, require_gradio, run_app
@@ -88,7 +98,7 @@ def command(
         )
     require_gradio()
     listening = listen(host, port)
-    shelf = make_shelf(names, options)
+    shelf = make_shelf(names, options, adapters)
     try:
         # a model that cannot be loaded should be known now; further ones wait until somebody asks them
         shelf.get(shelf.names[0])
@@ -118,11 +128,16 @@ def named(models: list[str]) -> dict[str, str]:
     return names
 
 
-def make_shelf(names: dict[str, str], options: dict[str, Any]) -> ModelShelf:
-    """Return the models by their shown names, none of them loaded yet."""
+def make_shelf(
+    names: dict[str, str], options: dict[str, Any], adapters: dict[str, str] | None = None
+) -> ModelShelf:
+    """Return the models by their shown names, none of them loaded yet; `adapters` are the first one's."""
     from internvl.demo.models import ModelShelf
 
-    return ModelShelf({name: partial(open_pipeline, model, options) for name, model in names.items()})
+    first, *others = names
+    loaders = {first: partial(open_pipeline, names[first], options | {"adapters": adapters or {}})}
+    loaders |= {name: partial(open_pipeline, names[name], options) for name in others}
+    return ModelShelf(loaders, adapters=dict.fromkeys(adapters or (), first))
 
 
 def _announce(address: str, *, open_browser: bool) -> None:

@@ -76,5 +76,27 @@ Quantize = Annotated[
     typer.Option(help="Weights in fewer bits, on a CPU. [default: as loaded]", **_ENGINE),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.", **_ENGINE)]
+ChosenAdapters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--adapter",
+        "--adapters",
+        help="A LoRA in PEFT's files as NAME=DIRECTORY (or hub id); several may be given.",
+        metavar="NAME=PATH",
+    ),
+]
 ModelName = Annotated[str, typer.Option("--model", "-m", help="nano, a checkpoint directory, or a hub id.")]
 Revision = Annotated[str | None, typer.Option(help="Revision of the model on the hub.", **_ENGINE)]
+
+
+def named_adapters(adapters: list[str], *, option: str = "--adapter") -> dict[str, str]:
+    """NAME=PATH, as vLLM's --lora-modules, to a mapping. Raises typer.BadParameter."""
+    named: dict[str, str] = {}
+    for text in adapters:
+        name, equals, path = text.partition("=")
+        if not (name and equals and path):
+            raise typer.BadParameter(f"{option} {text!r}: expected NAME=DIRECTORY")
+        if name in named:
+            raise typer.BadParameter(f"{option} names {name!r} twice")
+        named[name] = path
+    return named

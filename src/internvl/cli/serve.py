@@ -27,6 +27,7 @@ from internvl.cli.options import (
     Revision,
     SessionLen,
     TilePolicy,
+    named_adapters,
 )
 from internvl.errors import ConfigError, MissingDependencyError
 
@@ -207,7 +208,7 @@ def command(
         "max_tiles": max_tiles,
         "tile_policy": tile_policy,
         "revision": revision,
-        "adapters": _named(adapters or []),
+        "adapters": named_adapters(adapters or [], option="--adapters"),
     }
     lmdeploy = {"tp": tp, "dp": dp, "quant_policy": quant_policy, "model_format": model_format}
     server: dict[str, Any] = {
@@ -268,19 +269,6 @@ def default_data_dir(port: int) -> Path:
     """Return where files and batches lie unless told: the user's data directory (XDG), one for each port."""
     base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(base) / "internvl" / "server" / str(port)
-
-
-def _named(adapters: list[str]) -> dict[str, str]:
-    """NAME=PATH, as vLLM's --lora-modules, to a mapping. Raises typer.BadParameter."""
-    named: dict[str, str] = {}
-    for text in adapters:
-        name, equals, path = text.partition("=")
-        if not (name and equals and path):
-            raise typer.BadParameter(f"--adapters {text!r}: expected NAME=DIRECTORY")
-        if name in named:
-            raise typer.BadParameter(f"--adapters names {name!r} twice")
-        named[name] = path
-    return named
 
 
 def _names_of(model: str) -> list[str]:

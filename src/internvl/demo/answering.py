@@ -43,6 +43,8 @@ class OpenAnswers:
         engine: Callable[[], Engine],
         messages: Callable[[], Sequence[Message]],
         gen_config: GenerationConfig,
+        *,
+        adapter: str | None = None,
     ) -> Generator[Response]:
         """Yield the answer so far, again and again; the last one has a finish_reason.
 
@@ -54,6 +56,7 @@ class OpenAnswers:
             engine: Returns the engine (a model may have to be loaded first).
             messages: Returns the conversation (pictures may have to be opened first).
             gen_config: How to answer; a longer answer than fits is shortened, not refused.
+            adapter: Which of the engine's adapters answers; None: the model itself.
 
         Raises InternVLError: As `Engine.submit` and `Engine.stream`.
         """
@@ -61,7 +64,7 @@ class OpenAnswers:
         with self._lock:
             self._tickets[window].add(ticket)
         try:
-            yield from self._stream(ticket, window, engine, messages, gen_config)
+            yield from self._stream(ticket, window, engine, messages, gen_config, adapter)
         finally:
             ticket.stop()  # does nothing to an answer that is complete
             with self._lock:
@@ -89,11 +92,14 @@ class OpenAnswers:
         engine: Callable[[], Engine],
         messages: Callable[[], Sequence[Message]],
         gen_config: GenerationConfig,
+        adapter: str | None,
     ) -> Iterator[Response]:
         answering = engine()
         whole = Response(finish_reason="abort")
         if not ticket.stopped.is_set():
-            ticket.request = answering.submit(messages(), gen_config, fit_answer=True, user=window)
+            ticket.request = answering.submit(
+                messages(), gen_config, fit_answer=True, user=window, adapter=adapter
+            )
         if ticket.request is None:
             yield whole
             return

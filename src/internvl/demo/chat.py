@@ -244,6 +244,7 @@ class Chat:
             lambda: self.models.get(settings.model).engine,
             lambda: asked.messages(open_picture, system=settings.system_message, max_tiles=settings.tiles),
             settings.gen_config(),
+            adapter=self.models.adapter(settings.model),
         )
         seen: str | None = None
         drawn_at = 0.0

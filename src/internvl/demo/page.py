@@ -161,7 +161,14 @@ class Page:
     def _show_code(self, request: gr.Request, kept: Any, kind: Any, *settings: Any) -> Any:
         kind = kind if kind in KINDS else "curl"
         conversation = self._chat.restore(asker_of(request), kept).conversation
-        code = snippet(kind, conversation, read_settings(settings), file_name=self._chat.store.file_name)
+        asked = read_settings(settings)
+        code = snippet(
+            kind,
+            conversation,
+            asked,
+            file_name=self._chat.store.file_name,
+            adapter_of=self._chat.models.adapter_of(asked.model),
+        )
         return gr.Code(code, language=KINDS[kind][1])
 
     def _exporter(self, kind: str) -> Callable[..., Any]:

@@ -33,6 +33,7 @@ def snippet(
     *,
     file_name: Callable[[str, int], str],
     server: str = SERVER,
+    adapter_of: str | None = None,
 ) -> str:
     """Return a program that asks the conversation's last question again.
 
@@ -42,6 +43,7 @@ def snippet(
         settings: How it is to be answered.
         file_name: Returns what to call a picture's file, by its id and its number in the conversation.
         server: Where a server listens.
+        adapter_of: The model whose adapter the settings name; None: they name a model.
     """
     if conversation.turns and conversation.turns[-1].role == "assistant":
         conversation = Conversation(conversation.turns[:-1])
@@ -55,7 +57,7 @@ def snippet(
         return _curl(messages, settings, server)
     if kind == "openai":
         return _openai(messages, settings, server)
-    return _internvl(messages, settings)
+    return _internvl(messages, settings, adapter_of)
 
 
 def _curl(messages: list[Message], settings: AskSettings, server: str) -> str:
@@ -112,16 +114,20 @@ def _openai(messages: list[Message], settings: AskSettings, server: str) -> str:
     )
 
 
-def _internvl(messages: list[Message], settings: AskSettings) -> str:
+def _internvl(messages: list[Message], settings: AskSettings, adapter_of: str | None) -> str:
+    opened, asked = repr(settings.model), ""
+    if adapter_of is not None:
+        opened = f"{adapter_of!r}, adapters={{{settings.model!r}: 'its directory'}}"
+        asked = f", adapter_name={settings.model!r}"
     options = [f"max_new_tokens={settings.max_new_tokens}"]
     if settings.temperature > 0:
         options += ["do_sample=True", f"temperature={settings.temperature!r}", f"top_p={settings.top_p!r}"]
     return (
         "import internvl\n\n"
         f"messages = {_python(messages)}\n"
-        f"pipe = internvl.pipeline({settings.model!r})\n"
+        f"pipe = internvl.pipeline({opened})\n"
         f"gen_config = internvl.GenerationConfig({', '.join(options)})\n"
-        "for delta in pipe.stream_infer(messages, gen_config=gen_config):\n"
+        f"for delta in pipe.stream_infer(messages, gen_config=gen_config{asked}):\n"
         '    print(delta.text, end="", flush=True)\n'
     )
 

@@ -6,13 +6,16 @@ import re
 import sys
 
 import pytest
+import torch
 
-from internvl import load_video
+from internvl import load_model, load_video
 from internvl.chat.pipeline import pipeline
+from internvl.checkpoint.adapters_peft import save_adapter
 from internvl.cli import main
 from internvl.cli.answers import printable
 from internvl.cli.chat import make_gen_config, read_words
 from internvl.cli.languages import LANGUAGES, instruction
+from internvl.nn.lora import LoraConfig, add_lora, lora_parameters
 from internvl.types import GenerationConfig
 from tiny_clips import write_clip
 from tiny_engines import picture, write_tiny_checkpoint
@@ -312,3 +315,43 @@ def test_help_stats_and_language_can_be_changed_on_the_way(chat, answer):
     assert instruction("de") in out
     assert answer(f"Hi\n{instruction('de')}") in out
     assert "tokens/s]" in err
+
+
+@pytest.fixture(scope="module")
+def adapters(checkpoint, tmp_path_factory):
+    """Two adapters that change what is said."""
+    folder = tmp_path_factory.mktemp("adapters")
+    paths = {}
+    for seed, name in enumerate(("one", "two")):
+        model = load_model(checkpoint)
+        add_lora(model, LoraConfig(r=4))
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for parameter in lora_parameters(model):
+                parameter += 0.5 * torch.randn(parameter.shape, generator=generator)
+        paths[name] = str(save_adapter(model, folder / name))
+    return paths
+
+
+def test_adapters_are_chosen_for_a_question_and_within_a_conversation(chat, checkpoint, adapters):
+    with pipeline(checkpoint, adapters=adapters) as pipe:
+        fixed = GenerationConfig(max_new_tokens=6)
+        said = {name: pipe("Hello", fixed, adapter_name=name).text for name in (None, "one", "two")}
+    assert len(set(said.values())) == 3
+    options = [word for name, path in adapters.items() for word in ("--adapter", f"{name}={path}")]
+    code, out, _ = chat("Hello", "--json", *options)
+    answer = json.loads(out)
+    assert (code, answer["model"], answer["text"]) == (0, "one", said["one"])
+    turns = "Hello\n/clear\n/adapter two\nHello\n/adapter three\n/clear\n/adapter\nHello\n"
+    code, out, error = chat("--interactive", "--json", *options, stdin=turns)
+    starts = [found.start() for found in re.finditer(r"^\{$", out, re.MULTILINE)]
+    answers = [json.JSONDecoder().raw_decode(out, start)[0] for start in starts]
+    assert [each["text"] for each in answers] == [said["one"], said["two"], said[None]]
+    assert [each["model"] for each in answers] == ["one", "two", str(checkpoint)]
+    assert "there is no adapter three; there are: one, two" in error
+
+
+def test_an_adapter_without_a_directory_is_wrong_usage(chat):
+    code, _, error = chat("Hello", "--adapter", "one")
+    assert code == 2
+    assert "expected NAME=DIRECTORY" in error

@@ -37,6 +37,25 @@ def test_models_are_loaded_when_they_are_asked_for(monkeypatch):
     assert loaded == [("path/b", {"dtype": "auto"})]
 
 
+def test_adapters_are_offered_beside_the_models_and_loaded_with_the_first(monkeypatch):
+    loaded = []
+    monkeypatch.setattr(
+        demo, "open_pipeline", lambda model, options: loaded.append((model, options)) or model
+    )
+    shelf = demo.make_shelf({"a": "path/a", "b": "path/b"}, {}, {"mine": "folder"})
+    assert shelf.names == ("a", "b", "mine")
+    assert shelf.get("mine") == shelf.get("a") == "path/a"
+    assert loaded == [("path/a", {"adapters": {"mine": "folder"}})]
+    assert [shelf.adapter(name) for name in shelf.names] == [None, None, "mine"]
+    assert shelf.is_loaded("mine")
+    assert not shelf.is_loaded("b")
+
+
+def test_an_adapter_with_a_models_name_is_refused(capsys):
+    assert main.run(["demo", "nano", "--adapter", "nano=folder"]) == 2
+    assert "a model has that name" in capsys.readouterr().err
+
+
 def test_without_gradio_the_error_names_the_command_that_installs_it(monkeypatch, capsys):
     find = importlib.util.find_spec
     monkeypatch.setattr(

@@ -267,3 +267,13 @@ def test_a_shelf_loads_a_model_once_and_knows_no_others():
     with pytest.raises(ConfigError):
         ModelShelf({})
     assert ModelShelf.of("c", scripted_pipeline(ScriptedEngine())).is_loaded("c")
+
+
+def test_a_question_to_an_adapter_is_answered_by_its_model_with_it(store):
+    engine = ScriptedEngine({"What": "A cat."})
+    shelf = ModelShelf({"test": lambda: scripted_pipeline(engine)}, adapters={"mine": "test"})
+    chat = Chat(shelf, store)
+    asked = chat.ask(ASKER, None, Draft("What?"), AskSettings(model="mine"))
+    assert last(asked).conversation.turns[-1].model == "mine"
+    ask(chat)
+    assert engine.adapters_asked == ["mine", None]

@@ -145,3 +145,11 @@ def test_greedy_questions_without_pictures_are_short_programs(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_before_the_first_question_there_is_a_program_without_messages(kind):
     assert make(kind, Conversation())
+
+
+def test_an_adapter_is_asked_for_by_name_beside_its_model():
+    settings = AskSettings(model="mine")
+    code = snippet("internvl", conversation("Hi"), settings, file_name=file_name, adapter_of="nano")
+    ast.parse(code)
+    assert "internvl.pipeline('nano', adapters={'mine': 'its directory'})" in code
+    assert "adapter_name='mine'" in code
