@@ -19,7 +19,7 @@ def has_fonts() -> bool:
 
 
 def plain_assets() -> Assets:
-    fonts = find_fonts() if has_fonts() else FontBook(trained=(), held_out=())
+    fonts = find_fonts() if has_fonts() else FontBook(trained=(), held_out=(), plain=())
     return Assets(fonts=fonts, words=read_words(None), art={})
 
 

@@ -14,6 +14,7 @@ from internvl.evaluation.generated import GeneratedSet
 from internvl.evaluation.journal import Journal, read_rows
 from internvl.evaluation.runner import EvalConfig, evaluate
 from internvl.evaluation.tesseract import Tesseract
+from nano_assets import requires_fonts
 from tiny_engines import tiny_engine
 
 
@@ -78,6 +79,7 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been_killed(ask, tmp_pat
     assert ask()[1] == 0
 
 
+@requires_fonts
 def test_more_samples_and_more_sets_add_to_what_is_there(ask, tmp_path):
     _, first = ask(count=2)
     _, second = ask(count=4)
