@@ -256,3 +256,38 @@ def test_processes_that_divide_the_layers_have_the_losses_of_one(files, tmp_path
     ours, theirs = (internvl.load_model(Path(folder) / "final") for folder in (divided, one))
     for (name, ours_), theirs_ in zip(ours.named_parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(ours_, theirs_, rtol=1e-2, atol=1e-3, msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "settings", [[], ["lora.r=4", "lora.vision=all-linear", "lora.dropout=0.0"]], ids=["whole", "lora"]
+)
+def test_two_processes_learn_from_pairs_as_one_does(files, tmp_path, settings):
+    one, two = tmp_path / "one", tmp_path / "two"
+    values = ["objective.kind=mpo", "model.drop_path=0.0", "run.steps=5", "run.device=cpu", *settings]
+    values += ["run.global_batch_size=4", "export.dtype=float32"]
+    # BCO's running mean moves with every pass, which here is the same four pairs
+    runs = {one: [*values, "run.micro_batch_size=4"], two: [*values, "run.micro_batch_size=2"]}
+    words = {output: [w for each in sets for w in ("--set", each)] for output, sets in runs.items()}
+    assert run(["train", recipe(files, one, rows="pairs.jsonl"), *words[one]]) == 0
+    path = recipe(files, two, rows="pairs.jsonl")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    done = subprocess.run(
+        [*launch, "-m", "internvl", "train", path, *words[two]],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert losses(two) == pytest.approx(losses(one), rel=1e-4)
+    last = [[event for event in read_log(output) if event["kind"] == "step"][-1] for output in (one, two)]
+    assert last[1]["reward_margin"] == pytest.approx(last[0]["reward_margin"], rel=1e-2)
+    if settings:
+        for output in (one, two):
+            assert (output / "final" / "adapter_model.safetensors").is_file()
+            internvl.load_model(files / "model", adapter=output / "final")
+    else:
+        ours, theirs = (internvl.load_model(output / "final") for output in (two, one))
+        for (name, ours_), theirs_ in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+            torch.testing.assert_close(ours_, theirs_, rtol=1e-2, atol=1e-3, msg=name)

@@ -193,15 +193,16 @@ def make_objective(config: TrainConfig, where: Ranks) -> Objective:
             answers=float(section.kind == "sft"),
             dense=1.0 if section.kind == "dense" else section.dense_weight,
         )
-    if where.size > 1:
-        raise ConfigError("learning from pairs runs in one process so far; start it without torchrun")
     weights = {
         "mpo": (section.dpo_weight, section.bco_weight, section.nll_weight),
         "dpo": (1.0, 0.0, 0.0),
         "bco": (0.0, 1.0, 0.0),
     }[section.kind]
     dtype = torch.bfloat16 if config.run.precision == "bf16_params" else torch.float32
-    reference = TokenLoss(load_model(config.model.path, dtype=dtype, device=where.device))
+    reference = TokenLoss(load_model(config.model.path, dtype=dtype, device=where.device)).requires_grad_(
+        False
+    )
+    shard(reference, where, config.run.precision)
     return PreferenceObjective(
         reference=lambda batch: answer_logps(reference, batch),
         beta=section.beta,
