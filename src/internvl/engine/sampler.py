@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from internvl.engine.candidates import BatchCandidates, Candidates, find_candidates, ranked
-from internvl.engine.draws import Cuts, Line
+from internvl.engine.draws import Cuts, Line, lines
 from internvl.errors import InternVLError
 from internvl.types import GenerationConfig, TokenLogprob
 
@@ -51,7 +51,7 @@ class Sampler:
         self._bad_sequences = [list(sequence) for sequence in bad_sequences if sequence]
         self._greedy = not gen_config.do_sample or gen_config.temperature == 0
         self._temperature = min(max(gen_config.temperature, _COLDEST), _HOTTEST)
-        self._cuts = self._temperature, gen_config.top_p, gen_config.min_p
+        self._cuts = Cuts(self._temperature, gen_config.top_p, gen_config.min_p)
         self._plain = (
             constraint is None
             and gen_config.repetition_penalty == 1
@@ -72,19 +72,25 @@ class Sampler:
     def choose(
         self,
         logits: Tensor,
-        candidates: Candidates,
+        found: BatchCandidates,
         token_ids: Sequence[int],
         masked: Collection[int] = (),
+        row: int = 0,
         chosen: int | None = None,
     ) -> int:
         """Return the next token id.
 
-        `logits` (V,) on any device, left unchanged, and the `num_candidates` or more likeliest among them (found for
-        a whole batch at once); `token_ids` the answer so far; `masked` ids must not come; `chosen` is what
+        This answer's is row `row` of `logits` (B, V), on any device and left unchanged, and of `found`: the
+        `num_candidates` or more likeliest; `token_ids` the answer so far; `masked` ids must not come; `chosen` is what
         `choose_together` chose already, if it did.
         """
         if chosen is not None:
             return chosen
+        return self._choose_alone(logits[row], found[row], token_ids, masked)
+
+    def _choose_alone(
+        self, logits: Tensor, candidates: Candidates, token_ids: Sequence[int], masked: Collection[int]
+    ) -> int:
         _check_finite(candidates.best_score)
         forbidden = {*masked, *self._gen.bad_token_ids, *self._ends_of_bad_words(token_ids)}
         unchanged = not forbidden and self._gen.repetition_penalty == 1
@@ -116,22 +122,21 @@ class Sampler:
         V = len(scores)
         most = min(self._gen.top_k or V, V)
         size = min(len(candidates.scores), most)
-        number = np.array([self._next_number()])
+        number = self._next_number()
         self._numbers.pop()
         if size == most or not self._gen.top_k:
             line = self._line(candidates, size)
             # What all tokens weigh takes long to find out, and what the rest weighs at most often settles it.
-            place = int(line.sure_places(number, np.array([V - size if size < most else 0]))[0])
+            place = line.sure_place(number, V - size if size < most else 0)
             if place == size:
-                mass = _mass(scores, candidates.best_score, self._temperature)
-                place = int(line.places(number, np.array([mass]))[0])
+                place = line.place(number, _mass(scores, candidates.best_score, self._temperature))
             if place < size:
                 return int(candidates.token_ids[place])
         candidates = ranked(scores, most)
-        return int(candidates.token_ids[self._line(candidates, most).places(number)[0]])
+        return int(candidates.token_ids[self._line(candidates, most).place(number)])
 
     def _line(self, candidates: Candidates, size: int) -> Line:
-        return Line(candidates.scores[None, :size], np.array([size]), Cuts.of([self._cuts]))
+        return lines(candidates.scores[None, :size], [size], [self._cuts])[0]
 
     def _next_number(self) -> float:
         """Return the next of this answer's numbers in [0, 1), which is the last of `_numbers`.
@@ -173,16 +178,15 @@ def choose_together(
     if not rows:
         return chosen
     drawing = [samplers[row] for row in rows]
-    counts = found.counts[rows]
-    ends_here = np.array([sampler._gen.top_k > 0 for sampler in drawing])
-    line = Line(found.scores[rows], counts, Cuts.of([sampler._cuts for sampler in drawing]))
-    numbers = np.array([sampler._next_number() for sampler in drawing])
-    places = line.sure_places(numbers, np.where(ends_here, 0, found.vocab_size - counts))
-    drawn = found.token_ids[rows, np.minimum(places, counts - 1)].tolist()
-    for row, sampler, token_id, sure in zip(rows, drawing, drawn, (places < counts).tolist(), strict=True):
-        if sure:
+    counts = found.counts[rows].tolist()
+    laid_out = lines(found.scores[rows], counts, [sampler._cuts for sampler in drawing])
+    token_ids = found.token_ids[rows].tolist()
+    for n, (row, sampler) in enumerate(zip(rows, drawing, strict=True)):
+        num_behind = 0 if sampler._gen.top_k else found.vocab_size - counts[n]
+        place = laid_out[n].sure_place(sampler._next_number(), num_behind)
+        if place < counts[n]:
             sampler._numbers.pop()
-            chosen[row] = token_id
+            chosen[row] = token_ids[n][place]
     return chosen
 
 

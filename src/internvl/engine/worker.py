@@ -10,13 +10,13 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from internvl.engine.answer import Piece, join
-from internvl.engine.candidates import Candidates, find_candidates
+from internvl.engine.candidates import find_candidates
 from internvl.engine.request import Generation, Request
 from internvl.engine.runner import Runner
 from internvl.engine.sampler import choose_together, token_logprob
@@ -200,11 +200,11 @@ class Worker:
         found = find_candidates(logits, [sampler.num_candidates for sampler in samplers])
         masked = [generation.answer.masked_token_ids for generation in ready]
         chosen = choose_together(samplers, found, masked)
-        for generation, row, candidates, ids, token_id in zip(
-            ready, logits, found, masked, chosen, strict=True
-        ):
+        for row, generation in enumerate(ready):
+            answer, sampler = generation.answer, generation.sampler
             try:
-                piece = self._next_piece(generation, row, candidates, ids, token_id)
+                token_id = sampler.choose(logits, found, answer.token_ids, masked[row], row, chosen[row])
+                piece = self._take(generation, token_id, logits, row)
             except ANSWER_FAILURES as error:
                 logger.warning("an answer failed: %s: %s", type(error).__name__, error)
                 self._end(generation, error)
@@ -214,21 +214,13 @@ class Worker:
                 self._release(generation)
             self._send(generation, piece)
 
-    def _next_piece(
-        self,
-        generation: Generation,
-        logits: Tensor,
-        candidates: Candidates,
-        masked: Collection[int],
-        chosen: int | None,
-    ) -> Piece:
-        """Choose an answer's next token and return what it adds; `logits` (V,), the rest as `Sampler.choose`."""
-        answer = generation.answer
-        token_id = generation.sampler.choose(logits, candidates, answer.token_ids, masked, chosen)
+    def _take(self, generation: Generation, token_id: int, logits: Tensor, row: int) -> Piece:
+        """Return what its next token adds to an answer; it was chosen by row `row` of `logits` (n, V)."""
         if generation.first_token_at is None:
             generation.first_token_at = time.perf_counter()
         num_top = generation.request.gen_config.logprobs
-        return answer.push(token_id, None if num_top is None else token_logprob(logits, token_id, num_top))
+        logprob = None if num_top is None else token_logprob(logits[row], token_id, num_top)
+        return generation.answer.push(token_id, logprob)
 
     def _abort(self, generation: Generation) -> None:
         self._counters.aborts += 1

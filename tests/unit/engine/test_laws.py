@@ -76,8 +76,8 @@ def plain_answer(family, prompt, config, choice):
     answer = []
     for _ in range(gen_config.max_new_tokens):
         logits = model.decoder.lm_head(model.decoder(embeds, kv_cache=rows)[:, -1])
-        candidates = find_candidates(logits, [sampler.num_candidates])[0]
-        answer.append(sampler.choose(logits[0], candidates, answer))
+        candidates = find_candidates(logits, [sampler.num_candidates])
+        answer.append(sampler.choose(logits, candidates, answer))
         embeds = model.text_embeds(torch.tensor([answer[-1:]]))
     return answer
 

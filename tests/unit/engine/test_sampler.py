@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from internvl.engine.candidates import find_candidates
-from internvl.engine.sampler import Sampler, token_logprob
+from internvl.engine.sampler import Sampler, choose_together, token_logprob
 from internvl.errors import ConfigError, InternVLError
 from internvl.types import GenerationConfig
 
@@ -20,7 +20,8 @@ def sampler(seed=0, bad_sequences=(), **fields):
 
 
 def choose(made, logits=LOGITS, said=(), masked=()):
-    return made.choose(logits, find_candidates(logits[None], [made.num_candidates])[0], list(said), masked)
+    logits = logits[None]
+    return made.choose(logits, find_candidates(logits, [made.num_candidates]), list(said), masked)
 
 
 def frequencies(made, draws=4000):
@@ -198,9 +199,58 @@ def test_a_seed_draws_the_same_alone_and_in_any_batch(size):
         for places in ([5, 4, 3, 2, 1, 0], [2, 0], [1, 3, 5]):
             made = [sampler(place, **fields[place]) for place in places]
             found = find_candidates(logits[places], [each.num_candidates for each in made])
-            drawn = [
-                each.choose(logits[place], candidates, [])
-                for each, place, candidates in zip(made, places, found, strict=True)
-            ]
+            drawn = [each.choose(logits[places], found, [], (), row) for row, each in enumerate(made)]
             assert drawn == [alone[place] for place in places]
         logits = logits.roll(17, dims=1)
+
+
+TOGETHER = [
+    {"do_sample": False},
+    {"top_k": 50, "temperature": 0.7, "top_p": 0.9},
+    {"top_k": 3},
+    {},
+    {"top_p": 0.8},
+    {"top_k": 270, "min_p": 0.01},
+    {"top_k": 40, "repetition_penalty": 1.3},
+    {"top_k": 40, "bad_token_ids": (0, 1)},
+    {"do_sample": False, "bad_token_ids": (0, 1)},
+    {"top_k": 20, "min_p": 0.3},
+]
+
+
+@pytest.mark.parametrize("size", [30, 6000])
+@pytest.mark.parametrize("spread", [0.1, 6.0])
+def test_what_is_chosen_together_is_what_each_would_have_chosen(size, spread):
+    generator = torch.Generator().manual_seed(0)
+    alone = [sampler(seed, **fields) for seed, fields in enumerate(TOGETHER)]
+    together = [sampler(seed, **fields) for seed, fields in enumerate(TOGETHER)]
+    said = [[] for _ in TOGETHER]
+    num_chosen = [0] * len(TOGETHER)
+    for step in range(40):
+        logits = spread * torch.randn(len(TOGETHER), size, generator=generator)
+        # now and then a token must not come, so that an answer leaves the others and joins them again
+        masked = [(int(row.argmax()),) if (step + n) % 5 == 0 else () for n, row in enumerate(logits)]
+        expected = [choose(*turn) for turn in zip(alone, logits, said, masked, strict=True)]
+        found = find_candidates(logits, [each.num_candidates for each in together])
+        chosen = choose_together(together, found, masked)
+        turns = zip(together, said, masked, range(size), chosen, strict=False)
+        assert [each.choose(logits, found, *turn) for each, *turn in turns] == expected
+        for n, token_id in enumerate(expected):
+            said[n].append(token_id)
+            num_chosen[n] += chosen[n] is not None
+    # not looked at one by one: all but the masked, where nothing changes the scores and the candidates are enough
+    assert [num_chosen[n] for n in (0, 1, 2, 9)] == [32] * 4
+    assert [num_chosen[n] for n in (5, 6, 7, 8)] == [0] * 4
+    if spread > 1:
+        assert num_chosen[3] > 10
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
+def test_an_answer_without_numbers_is_left_to_itself_and_harms_no_other(broken):
+    logits = LOGITS.repeat(3, 1)
+    logits[1] = broken
+    made = [sampler(seed, **fields) for seed, fields in enumerate(({}, {}, {"do_sample": False}))]
+    chosen = choose_together(made, find_candidates(logits, [5, 5, 1]), [()] * 3)
+    assert chosen == [choose(sampler(0)), None, 0]
+    with pytest.raises(InternVLError, match="float16"):
+        choose(made[1], logits[1])
