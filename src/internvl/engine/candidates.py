@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 #: A row is laid out as so many lines below each other, and the largest of each column is found first: that takes a CPU
-#: less time than the largest of neighbours, as much as reading them once, and a fifth of `max` or `topk`.
+#: as long as reading the numbers once does, and a fifth of `max` or `topk`.
 _LINES = 16
-#: Columns in a group, whose largest tell from which score on to look: a rough one if groups are few.
-_GROUP = 32
+#: Groups of columns, by which it is found where to look: so many, or four for each token that is wanted. With fewer
+#: one has to look at more columns than needed, and ordering more takes longer than that.
+_GROUPS = 128
 
 _EMPTY = 0x7FFFFFFF << 32
 """Key of a place that no token has: behind all others; its score is NaN, its id 0."""
@@ -74,7 +75,7 @@ def find_candidates(logits: Tensor, sizes: Sequence[int]) -> BatchCandidates:
     B, V = logits.shape
     most = min(max(sizes), V)
     wanted = np.array([min(size, V) for size in sizes])
-    look = _look_by_columns if most <= V // (_LINES * _GROUP) else _look_everywhere
+    look = _look_by_columns if max(_GROUPS, 4 * most) <= V // _LINES else _look_everywhere
     rows, token_ids, scores = look(logits, wanted)
     found = np.bincount(rows, minlength=B)
     width = max(1, int(found.max()))
@@ -121,55 +122,62 @@ _Found = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
 
 def _look_by_columns(logits: Tensor, sizes: NDArray[np.int64]) -> _Found:
     """Find what reaches a score that `sizes[b]` tokens or more of each row of `logits` (B, V) reach."""
-    B, V = logits.shape
-    W = V // (_LINES * _GROUP) * _GROUP
-    # What is left over, less than 512 numbers, is columns too, of which only the last line counts.
-    largest = logits.new_empty(B, V - (_LINES - 1) * W)
-    torch.amax(
-        logits[:, : _LINES * W].unflatten(1, (_LINES, W)), dim=1, out=largest[:, :W]
-    )  # (B, 16, W) -> (B, W)
-    largest[:, W:] = logits[:, _LINES * W :]
-    columns = _array(largest)
-    # The largest of a group of columns is another token's score for each, so that as many tokens reach the score that
-    # as many groups reach. Where one is wanted, columns are groups.
-    groups = columns if sizes.max() == 1 else _array(_groups(largest, W))
-    thresholds = _thresholds(groups, sizes)
-    rows, chosen, _ = _at_least(columns, thresholds)
+    V = logits.shape[1]
+    W = V // _LINES
+    # Every line begins W behind the last and is a little longer, so that the last ends with the row. Columns from W on
+    # are those that follow, a line lower, and count in the last line only.
+    largest = logits.unfold(1, V - (_LINES - 1) * W, W).amax(
+        dim=1
+    )  # (B, V) -> (B, 16, W + V % 16) -> (B, W + V % 16)
+    thresholds = _column_thresholds(largest, W, sizes)
+    rows, chosen = _at_least(_array(largest), thresholds)
     places = ((rows * V + chosen)[:, None] + np.arange(_LINES) * W).ravel()
     inside = _array(logits.flatten().index_select(0, torch.from_numpy(places).to(logits.device)))
     inside = inside.reshape(-1, _LINES)  # (m, 16)
     inside[chosen >= W, :-1] = np.nan
-    nth, lines, scores = _at_least(inside, thresholds[rows])
-    return rows[nth], lines * W + chosen[nth], scores
+    nth, lines = _at_least(inside, thresholds[rows])
+    return rows[nth], lines * W + chosen[nth], inside[nth, lines]
 
 
-def _groups(columns: Tensor, W: int) -> Tensor:
-    """Return the largest of each group among the first `W` of `columns` (B, n), and the others as they are."""
-    inside = columns[:, :W].unflatten(1, (_GROUP, W // _GROUP)).amax(dim=1)  # (B, W) -> (B, W / 32)
-    return torch.cat((inside, columns[:, W:]), dim=1)
+def _column_thresholds(largest: Tensor, W: int, sizes: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return scores that `sizes[b]` tokens or more reach, (B,), by the largest of each column (B, W or a little more).
+
+    NaN where any is. The largest of a group of columns is another token's score for each group, so that as many tokens
+    as groups reach a score.
+    """
+    columns = _array(largest)
+    most = int(sizes.max())
+    if most == 1:
+        return columns.max(axis=1)
+    num_groups = max(_GROUPS, 4 * most)
+    end = W // num_groups * num_groups
+    groups = largest[:, :end].unflatten(1, (-1, num_groups)).amax(dim=1)  # (B, W) -> (B, groups)
+    thresholds = _thresholds(_array(groups), sizes)
+    thresholds[np.isnan(columns[:, end:]).any(axis=1)] = np.nan
+    return thresholds
 
 
 def _look_everywhere(logits: Tensor, sizes: NDArray[np.int64]) -> _Found:
     """Find the same in a small vocabulary, or where much of a large one is asked for."""
     scores = _array(logits)
-    return _at_least(scores, _thresholds(scores, sizes))
+    rows, token_ids = _at_least(scores, _thresholds(scores, sizes))
+    return rows, token_ids, scores[rows, token_ids]
 
 
 def _thresholds(scores: NDArray[np.float32], sizes: NDArray[np.int64]) -> NDArray[np.float32]:
     """Return the `sizes[b]`-th largest of each row of `scores` (B, n), (B,); NaN where any of them is."""
     largest: NDArray[np.float32] = scores.max(axis=1)  # NaN, if there is one
-    if sizes.max() == 1:
-        return largest
     places = scores.shape[1] - sizes
-    wanted = np.partition(scores, np.unique(places), axis=1)[np.arange(len(sizes)), places]
+    wanted = np.partition(scores, sorted(set(places.tolist())), axis=1)[np.arange(len(sizes)), places]
     return np.where(np.isnan(largest), largest, wanted)
 
 
-def _at_least(scores: NDArray[np.float32], thresholds: NDArray[np.float32]) -> _Found:
-    """Return where `scores` (B, n) reach their row's threshold (B,)."""
-    hits = np.flatnonzero(scores >= thresholds[:, None])
-    rows, places = np.divmod(hits, max(1, scores.shape[1]))
-    return rows, places, scores.ravel()[hits]
+def _at_least(
+    scores: NDArray[np.float32], thresholds: NDArray[np.float32]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return where `scores` (B, n) reach their row's threshold (B,): rows, which rise, and places in the row."""
+    rows, places = np.divmod(np.flatnonzero(scores >= thresholds[:, None]), max(1, scores.shape[1]))
+    return rows, places
 
 
 def _array(scores: Tensor) -> NDArray[np.float32]:

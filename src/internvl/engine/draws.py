@@ -10,7 +10,6 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,48 +24,45 @@ class Cuts:
     min_p: float
 
 
-class Line(NamedTuple):
-    """The likeliest tokens of one answer, laid out."""
+class Lines:
+    """The likeliest tokens of each answer, laid out."""
 
-    weights: NDArray[np.float64]
-    """(k,), how much more or less likely than the best."""
-    ends: NDArray[np.float64]
-    """(k,), the running sums of `weights`."""
-    cuts: Cuts
+    def __init__(self, scores: NDArray[np.float32], counts: Sequence[int], cuts: Sequence[Cuts]) -> None:
+        """Lay out the first `counts[i]` scores of each row of `scores` (n, k), largest first."""
+        exact = scores.astype(np.float64)
+        temperatures = np.array([each.temperature for each in cuts])
+        self._counts = counts
+        self._cuts = cuts
+        self._weights = np.exp((exact - exact[:, :1]) / temperatures[:, None])
+        """(n, k), how much more or less likely than the row's best."""
+        self._ends = self._weights.cumsum(axis=1)
+        """(n, k), the running sums of the weights."""
 
-    def place(self, number: float, mass: float | None = None) -> int:
-        """Return which token `number` falls on where all tokens weigh `mass` together; None: there are no others.
+    def place(self, row: int, number: float, mass: float | None = None) -> int:
+        """Return which token of a row `number` falls on where all weigh `mass` together; None: there are no others.
 
-        As many as there are: on one behind them, or that depends on those behind.
+        `counts[row]`: on one behind them, or that depends on those behind.
         """
-        cuts, ends, size = self.cuts, self.ends, len(self.ends)
+        cuts, ends, size = self._cuts[row], self._ends[row], self._counts[row]
         if mass is None:
-            mass = ends[-1]
-        num_kept = bisect_left(ends, cuts.top_p * mass) + 1
+            mass = ends[size - 1]
+        num_kept = bisect_left(ends, cuts.top_p * mass, 0, size) + 1
         if cuts.min_p:
-            num_likely = bisect_right(self.weights, -cuts.min_p, key=lambda weight: -weight)
+            num_likely = int(np.count_nonzero(self._weights[row, :size] >= cuts.min_p))
             num_kept = min(num_kept, num_likely if num_likely < size else size + 1)
         if num_kept <= size:
-            return min(bisect_right(ends, number * ends[num_kept - 1]), num_kept - 1)
-        return size if cuts.top_p < 1 or cuts.min_p else bisect_right(ends, number * mass)
+            return min(bisect_right(ends, number * ends[num_kept - 1], 0, size), num_kept - 1)
+        return size if cuts.top_p < 1 or cuts.min_p else bisect_right(ends, number * mass, 0, size)
 
-    def sure_place(self, number: float, num_behind: int) -> int:
+    def sure_place(self, row: int, number: float, num_behind: int) -> int:
         """Return the same where `num_behind` tokens follow, of which only that they are no likelier is known.
 
-        As many as there are also where it depends on what those weigh.
+        `counts[row]` also where it depends on what those weigh.
         """
-        place = self.place(number)
+        place = self.place(row, number)
         if num_behind:
-            most = self.ends[-1] + num_behind * self.weights[-1]
-            if self.place(number, most) != place:
-                return len(self.ends)
+            last = self._counts[row] - 1
+            most = self._ends[row, last] + num_behind * self._weights[row, last]
+            if self.place(row, number, most) != place:
+                return self._counts[row]
         return place
-
-
-def lines(scores: NDArray[np.float32], counts: Sequence[int], cuts: Sequence[Cuts]) -> list[Line]:
-    """Lay out the first `counts[i]` scores of each row of `scores` (n, k), largest first."""
-    exact = scores.astype(np.float64)
-    temperatures = np.array([each.temperature for each in cuts])
-    weights = np.exp((exact - exact[:, :1]) / temperatures[:, None])
-    rows = zip(weights, weights.cumsum(axis=1), counts, cuts, strict=True)
-    return [Line(row[:count], ends[:count], each) for row, ends, count, each in rows]

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from internvl.engine.candidates import BatchCandidates, Candidates, find_candidates, ranked
-from internvl.engine.draws import Cuts, Line, lines
+from internvl.engine.draws import Cuts, Lines
 from internvl.errors import InternVLError
 from internvl.types import GenerationConfig, TokenLogprob
 
@@ -127,16 +127,16 @@ class Sampler:
         if size == most or not self._gen.top_k:
             line = self._line(candidates, size)
             # What all tokens weigh takes long to find out, and what the rest weighs at most often settles it.
-            place = line.sure_place(number, V - size if size < most else 0)
+            place = line.sure_place(0, number, V - size if size < most else 0)
             if place == size:
-                place = line.place(number, _mass(scores, candidates.best_score, self._temperature))
+                place = line.place(0, number, _mass(scores, candidates.best_score, self._temperature))
             if place < size:
                 return int(candidates.token_ids[place])
         candidates = ranked(scores, most)
-        return int(candidates.token_ids[self._line(candidates, most).place(number)])
+        return int(candidates.token_ids[self._line(candidates, most).place(0, number)])
 
-    def _line(self, candidates: Candidates, size: int) -> Line:
-        return lines(candidates.scores[None, :size], [size], [self._cuts])[0]
+    def _line(self, candidates: Candidates, size: int) -> Lines:
+        return Lines(candidates.scores[None, :size], [size], [self._cuts])
 
     def _next_number(self) -> float:
         """Return the next of this answer's numbers in [0, 1), which is the last of `_numbers`.
@@ -179,14 +179,13 @@ def choose_together(
         return chosen
     drawing = [samplers[row] for row in rows]
     counts = found.counts[rows].tolist()
-    laid_out = lines(found.scores[rows], counts, [sampler._cuts for sampler in drawing])
-    token_ids = found.token_ids[rows].tolist()
+    lines = Lines(found.scores[rows], counts, [sampler._cuts for sampler in drawing])
     for n, (row, sampler) in enumerate(zip(rows, drawing, strict=True)):
         num_behind = 0 if sampler._gen.top_k else found.vocab_size - counts[n]
-        place = laid_out[n].sure_place(sampler._next_number(), num_behind)
+        place = lines.sure_place(n, sampler._next_number(), num_behind)
         if place < counts[n]:
             sampler._numbers.pop()
-            chosen[row] = token_ids[n][place]
+            chosen[row] = int(found.token_ids[row, place])
     return chosen
 
 

@@ -22,7 +22,7 @@ def same(found, row, size):
     assert (found.best_token_id, found.best_score) == (ids[0], scores[0])
 
 
-@pytest.mark.parametrize("vocab", [1, 5, 256, 511, 512, 777, 5120, 5121, 20_000])
+@pytest.mark.parametrize("vocab", [1, 5, 512, 777, 2047, 2048, 2575, 5121, 20_000])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_each_row_gets_as_many_of_its_largest_as_it_asks_for(vocab, dtype):
     logits = torch.randn(12, vocab, generator=torch.Generator().manual_seed(0)).to(dtype)
@@ -49,9 +49,9 @@ def test_others_in_the_batch_make_no_difference():
             assert alone.token_ids.tolist() == together[n].token_ids.tolist()
 
 
-@pytest.mark.parametrize("vocab", [5, 700, 5121])
+@pytest.mark.parametrize("vocab", [5, 700, 2575, 5121])
 def test_what_is_no_number_shows_wherever_it_stands(vocab):
-    for place in (0, vocab // 2, vocab - 1):
+    for place in {0, vocab // 2, vocab * 15 // 16, vocab - 1}:
         logits = torch.zeros(2, vocab)
         logits[1, place] = math.nan
         for size in (1, 2, vocab):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from internvl.engine.draws import Cuts, lines
+from internvl.engine.draws import Cuts, Lines
 
 
 def walk(number, scores, temperature, top_p, min_p):
@@ -37,39 +37,45 @@ def scores_of(count):
     return -np.sort(np.random.default_rng(0).normal(size=(len(CUTS), count)).astype(np.float32), axis=1)
 
 
-def shown(laid_out):
-    return [(line.weights.tolist(), line.ends.tolist()) for line in laid_out]
+NUMBERS = [0.0, 0.3, 0.61, 0.9, 1 - 2**-53]
 
 
-@pytest.mark.parametrize("number", [0.0, 0.3, 0.61, 0.9, 1 - 2**-53])
+def places(lines, number):
+    return [lines.place(row, number) for row in range(len(CUTS))]
+
+
+@pytest.mark.parametrize("number", NUMBERS)
 def test_each_number_falls_where_a_walk_along_its_row_ends(number):
     scores, counts = scores_of(5), [1 + n % 5 for n in range(len(CUTS))]
-    for line, row, count, cuts in zip(lines(scores, counts, CUTS), scores, counts, CUTS, strict=True):
-        expected = walk(number, row[:count].tolist(), cuts.temperature, cuts.top_p, cuts.min_p)
-        assert line.place(number) == expected
+    expected = [
+        walk(number, row[:count].tolist(), cuts.temperature, cuts.top_p, cuts.min_p)
+        for row, count, cuts in zip(scores, counts, CUTS, strict=True)
+    ]
+    assert places(Lines(scores, counts, CUTS), number) == expected
 
 
-def test_what_stands_behind_a_rows_own_means_nothing():
+@pytest.mark.parametrize("number", NUMBERS)
+def test_what_stands_behind_a_rows_own_means_nothing(number):
     scores, counts = scores_of(9), [1 + n % 5 for n in range(len(CUTS))]
-    expected = shown(lines(scores, counts, CUTS))
+    expected = places(Lines(scores, counts, CUTS), number)
     scores[np.arange(9) >= np.array(counts)[:, None]] = np.nan
-    assert shown(lines(scores, counts, CUTS)) == expected
+    assert places(Lines(scores, counts, CUTS), number) == expected
 
 
-def test_a_row_is_laid_out_the_same_alone_and_among_others():
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_number_falls_on_the_same_token_alone_and_among_others(number):
     scores = scores_of(41)
-    together = shown(lines(scores, [41] * len(CUTS), CUTS))
-    alone = [lines(scores[n : n + 1], [41], [cuts])[0] for n, cuts in enumerate(CUTS)]
-    assert shown(alone) == together
+    alone = [Lines(scores[n : n + 1], [41], [cuts]).place(0, number) for n, cuts in enumerate(CUTS)]
+    assert places(Lines(scores, [41] * len(CUTS), CUTS), number) == alone
 
 
 @pytest.mark.parametrize("cuts", [(1.0, 1.0, 0.0), (1.0, 0.7, 0.0), (1.0, 1.0, 0.5), (1.0, 0.9, 0.1)])
 def test_a_place_is_sure_where_whatever_follows_leaves_it(cuts):
     scores = [3.0, 2.0, 0.5]
-    line = lines(np.array([scores], np.float32), [3], [Cuts(*cuts)])[0]
+    lines = Lines(np.array([scores], np.float32), [3], [Cuts(*cuts)])
     num_sure = 0
     for number in np.linspace(0, 0.999, 60).tolist():
-        sure = line.sure_place(number, 4)
+        sure = lines.sure_place(0, number, 4)
         num_sure += sure < 3
         for last in (-math.inf, -2.0, 0.0, 0.5):
             assert sure in (walk(number, [*scores, *[last] * 4], *cuts), 3)
@@ -77,6 +83,6 @@ def test_a_place_is_sure_where_whatever_follows_leaves_it(cuts):
 
 
 def test_nothing_is_sure_of_tokens_that_were_not_seen():
-    line = lines(np.zeros((1, 2), np.float32), [2], [Cuts(1.0, 1.0, 0.0)])[0]
-    assert line.sure_place(0.9, 1000) == 2
-    assert line.sure_place(0.9, 0) == 1
+    lines = Lines(np.zeros((1, 2), np.float32), [2], [Cuts(1.0, 1.0, 0.0)])
+    assert lines.sure_place(0, 0.9, 1000) == 2
+    assert lines.sure_place(0, 0.9, 0) == 1
