@@ -73,10 +73,11 @@ class BatchCandidates:
 def find_candidates(logits: Tensor, sizes: Sequence[int]) -> BatchCandidates:
     """Return the `sizes[b]` largest (all, if there are fewer) of each row b of `logits` (B, V), on any device."""
     B, V = logits.shape
-    most = min(max(sizes), V)
-    wanted = np.array([min(size, V) for size in sizes])
+    sizes = [min(size, V) for size in sizes]
+    most = max(sizes)
     look = _look_by_columns if max(_GROUPS, 4 * most) <= V // _LINES else _look_everywhere
-    rows, token_ids, scores = look(logits, wanted)
+    wanted = np.array(sizes)
+    rows, token_ids, scores = look(logits, wanted, most)
     found = np.bincount(rows, minlength=B)
     width = max(1, int(found.max()))
     keys = np.full((B, width), _EMPTY)
@@ -120,56 +121,54 @@ _Found = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
 """Rows, which rise, token ids, and scores (h,)."""
 
 
-def _look_by_columns(logits: Tensor, sizes: NDArray[np.int64]) -> _Found:
-    """Find what reaches a score that `sizes[b]` tokens or more of each row of `logits` (B, V) reach."""
+def _look_by_columns(logits: Tensor, wanted: NDArray[np.int64], most: int) -> _Found:
+    """Find what reaches a score that `wanted[b]` or more of each row of `logits` (B, V) reach; `most` are wanted."""
     V = logits.shape[1]
     W = V // _LINES
     # Every line begins W behind the last and is a little longer, so that the last ends with the row. Columns from W on
     # are those that follow, a line lower, and count in the last line only.
-    largest = logits.unfold(1, V - (_LINES - 1) * W, W).amax(
-        dim=1
-    )  # (B, V) -> (B, 16, W + V % 16) -> (B, W + V % 16)
-    thresholds = _column_thresholds(largest, W, sizes)
-    rows, chosen = _at_least(_array(largest), thresholds)
+    lines = logits.unfold(1, V - (_LINES - 1) * W, W)  # (B, V) -> (B, 16, W + V % 16)
+    largest = lines.amax(dim=1)  # (B, W + V % 16)
+    columns = _array(largest)
+    thresholds = columns.max(axis=1) if most == 1 else _group_thresholds(largest, columns, W, wanted, most)
+    rows, chosen = _at_least(columns, thresholds)
     places = ((rows * V + chosen)[:, None] + np.arange(_LINES) * W).ravel()
     inside = _array(logits.flatten().index_select(0, torch.from_numpy(places).to(logits.device)))
     inside = inside.reshape(-1, _LINES)  # (m, 16)
     inside[chosen >= W, :-1] = np.nan
-    nth, lines = _at_least(inside, thresholds[rows])
-    return rows[nth], lines * W + chosen[nth], inside[nth, lines]
+    nth, line = _at_least(inside, thresholds[rows])
+    return rows[nth], line * W + chosen[nth], inside[nth, line]
 
 
-def _column_thresholds(largest: Tensor, W: int, sizes: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return scores that `sizes[b]` tokens or more reach, (B,), by the largest of each column (B, W or a little more).
+def _group_thresholds(
+    largest: Tensor, columns: NDArray[np.float32], W: int, wanted: NDArray[np.int64], most: int
+) -> NDArray[np.float32]:
+    """Return scores that `wanted[b]` tokens or more reach, (B,), by the largest of the `W` columns and what follows.
 
     NaN where any is. The largest of a group of columns is another token's score for each group, so that as many tokens
-    as groups reach a score.
+    as groups reach a score. `columns` are `largest` as an array.
     """
-    columns = _array(largest)
-    most = int(sizes.max())
-    if most == 1:
-        return columns.max(axis=1)
     num_groups = max(_GROUPS, 4 * most)
     end = W // num_groups * num_groups
     groups = largest[:, :end].unflatten(1, (-1, num_groups)).amax(dim=1)  # (B, W) -> (B, groups)
-    thresholds = _thresholds(_array(groups), sizes)
+    thresholds = _thresholds(_array(groups), wanted)
     thresholds[np.isnan(columns[:, end:]).any(axis=1)] = np.nan
     return thresholds
 
 
-def _look_everywhere(logits: Tensor, sizes: NDArray[np.int64]) -> _Found:
+def _look_everywhere(logits: Tensor, wanted: NDArray[np.int64], most: int) -> _Found:
     """Find the same in a small vocabulary, or where much of a large one is asked for."""
     scores = _array(logits)
-    rows, token_ids = _at_least(scores, _thresholds(scores, sizes))
+    rows, token_ids = _at_least(scores, _thresholds(scores, wanted))
     return rows, token_ids, scores[rows, token_ids]
 
 
-def _thresholds(scores: NDArray[np.float32], sizes: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return the `sizes[b]`-th largest of each row of `scores` (B, n), (B,); NaN where any of them is."""
-    largest: NDArray[np.float32] = scores.max(axis=1)  # NaN, if there is one
-    places = scores.shape[1] - sizes
-    wanted = np.partition(scores, sorted(set(places.tolist())), axis=1)[np.arange(len(sizes)), places]
-    return np.where(np.isnan(largest), largest, wanted)
+def _thresholds(scores: NDArray[np.float32], wanted: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return the `wanted[b]`-th largest of each row of `scores` (B, n), (B,); NaN where any of them is."""
+    ordered = np.sort(scores, axis=1)  # NaN last
+    thresholds = ordered[np.arange(len(wanted)), -wanted]
+    thresholds[np.isnan(ordered[:, -1])] = np.nan
+    return thresholds
 
 
 def _at_least(
@@ -181,4 +180,4 @@ def _at_least(
 
 
 def _array(scores: Tensor) -> NDArray[np.float32]:
-    return scores.float().cpu().numpy()
+    return (scores if scores.dtype == torch.float32 else scores.float()).numpy(force=True)
