@@ -132,9 +132,8 @@ def _look_by_columns(logits: Tensor, wanted: NDArray[np.int64], most: int) -> _F
     columns = _array(largest)
     thresholds = columns.max(axis=1) if most == 1 else _group_thresholds(largest, columns, W, wanted, most)
     rows, chosen = _at_least(columns, thresholds)
-    places = ((rows * V + chosen)[:, None] + np.arange(_LINES) * W).ravel()
-    inside = _array(logits.flatten().index_select(0, torch.from_numpy(places).to(logits.device)))
-    inside = inside.reshape(-1, _LINES)  # (m, 16)
+    at_row, at_column = (torch.from_numpy(each).to(logits.device) for each in (rows, chosen))
+    inside = _array(lines[at_row, :, at_column])  # (m, 16)
     inside[chosen >= W, :-1] = np.nan
     nth, line = _at_least(inside, thresholds[rows])
     return rows[nth], line * W + chosen[nth], inside[nth, line]

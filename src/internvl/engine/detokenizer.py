@@ -44,7 +44,8 @@ class Detokenizer:
         certain = text.rstrip(REPLACEMENT)
         if len(text) - len(certain) > MAX_UNFINISHED:
             certain = text[:-1]
-        certain = _MAY_SHRINK.sub("", certain)
+        if " " in certain[-3:]:
+            certain = _MAY_SHRINK.sub("", certain)
         new = self._show(certain)
         if certain == text:
             self._borders.append(len(self._window))

@@ -261,11 +261,11 @@ class Scheduler:
         if end < generation.num_tokens and end // size * size > start:
             end = end // size * size  # where others can go on
         needed = self._blocks.num_for(end) - len(generation.blocks)
-        while self._blocks.num_free < needed:
-            self._preempt(victim := self._running[-1])
-            if victim is generation:
-                return None
         if needed > 0:
+            while self._blocks.num_free < needed:
+                self._preempt(victim := self._running[-1])
+                if victim is generation:
+                    return None
             after = generation.blocks[-1] if generation.blocks else None
             rest = self._blocks.num_for(generation.num_tokens_at_most) - len(generation.blocks) - needed
             generation.blocks += self._blocks.take(needed, after=after, room=max(0, rest))
