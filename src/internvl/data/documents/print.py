@@ -103,7 +103,14 @@ def _size(rng: random.Random, area: Area) -> int:
 
 
 def _fill(
-    rng: random.Random, image: Image.Image, area: Area, size: int, split: Split, assets: Assets, *, plain: bool
+    rng: random.Random,
+    image: Image.Image,
+    area: Area,
+    size: int,
+    split: Split,
+    assets: Assets,
+    *,
+    plain: bool,
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Write lines over an area; yield each with the boxes of its glyphs."""
     language = pick_language(rng, assets, split, english=1.0 if plain else 0.5, other=0.0, choices=EUROPEAN)
