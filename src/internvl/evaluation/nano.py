@@ -1,6 +1,6 @@
-"""How often nano is right: generated pictures that it was not trained on, answered through the pipeline.
+"""How often nano is right: generated pictures that it was not trained on, answered.
 
-`python -m internvl.evaluation.nano --shared ../shared --recipe recipes/nano-first/2-answer.toml` prints a table of its card.
+`python -m internvl.evaluation.nano --shared DIR --recipe FILE` prints a table of its card.
 Held out: seeds, whole font families, grounds (stripes), tilts. The metric is the whole answer, letter for letter;
 for reading also the share of right letters.
 """
