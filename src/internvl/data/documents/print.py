@@ -1,7 +1,8 @@
-"""Skill `print`: a square filled with print of several sizes and fonts; every glyph's place is known.
+"""Skills `print`, `letters`, `block`: small squares of print; every glyph's place is known.
 
-Nothing teaches a vision tower letters faster: hundreds of them a picture, each with its box. Read as a page it is not:
-the blocks have nothing to do with each other, so only single lines of it are asked for.
+Nothing teaches a vision tower letters faster than `print`: hundreds of them a picture, each with its box. Read as a
+page it is not: its blocks have nothing to do with each other, so only single lines of it are asked for. A `block` is one
+of them alone, to be read from its first letter to its last: where a decoder learns to follow lines.
 """
 
 from __future__ import annotations
@@ -11,16 +12,17 @@ from collections.abc import Iterator
 from itertools import accumulate
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from internvl.data.colours import Rgb
-from internvl.data.documents.asking import choose
+from internvl.data.documents.asking import ask_read, choose
 from internvl.data.documents.language import (
     EUROPEAN,
     Language,
     drawable,
     files_of,
     pick_language,
+    write_paragraph,
     write_sentence,
     write_words,
 )
@@ -51,6 +53,57 @@ def make_print(rng: random.Random, *, split: Split, assets: Assets) -> DataSampl
 def make_letters(rng: random.Random, *, split: Split, assets: Assets) -> DataSample:
     """The same in black on white, large, in plain fonts, unworn: where a tower that knows nothing begins."""
     return _make(rng, split, assets, plain=True)
+
+
+def make_block(rng: random.Random, *, split: Split, assets: Assets) -> DataSample:
+    """Write one block of lines, or one paragraph, somewhere in a square, and ask for all of it."""
+    image = Image.new("RGB", (SIDE, SIDE))
+    ink = _ground(rng, image, (0, 0, SIDE, SIDE), split)
+    language = pick_language(rng, assets, split, english=0.6, other=0.0, choices=EUROPEAN)
+    values = Values(rng, split, language)
+    path = rng.choice(find_hands(split) if rng.random() < 0.04 else files_of(language, split))
+    size = round(15 * (44 / 15) ** (rng.random() ** 1.5))
+    face, draw = open_face(path, size), ImageDraw.Draw(image)
+    width = (SIDE - 0.8 * size) * rng.choice((1, 1, rng.uniform(0.4, 1)))
+    step = size * rng.uniform(1.12, 1.7)
+    most = int((SIDE - 0.7 * size) / step)
+    count = rng.randint(1, rng.choice((2, most, most)))
+    flowing = rng.random() < 0.5
+    lines = []
+    rest = drawable(write_paragraph(rng, language, 20 + round(count * width / (0.5 * size))), path)
+    while len(lines) < count:
+        text = rest if flowing else drawable(_text(rng, language, values), path)
+        if not flowing and rng.random() < 0.6:
+            text = text[: rng.randint(3, 40)]
+        kept = _fitting(face, text, width)
+        if flowing and len(kept) < len(rest) and " " in kept and rest[len(kept)] != " ":
+            kept = kept[: kept.rindex(" ")]
+        if not (kept := kept.strip()):
+            break
+        rest = rest[len(kept) :].strip()
+        lines.append(kept)
+    x = rng.uniform(0.3 * size, max(0.3 * size, SIDE - width - 0.4 * size))
+    y = size * 0.9 + rng.random() * max(0.0, SIDE - size * 1.2 - step * (len(lines) - 1))
+    boxes = []
+    for n, line in enumerate(lines):
+        draw.text((x, y + n * step), line, fill=ink, font=face, anchor="ls")
+        boxes.append(glyph_boxes(face, line, x, y + n * step, size))
+    photo = photograph(rng, image, text_px=size, split=split, weights=(0.5, 0.35, 0.15))
+    names = [c for line in lines for c in line if c != " "]
+    found = np.concatenate(boxes) if boxes else np.zeros((0, 4), np.float32)
+    return DataSample(
+        images=[photo.image],
+        turns=[ask_read(rng, (" " if flowing else "\n").join(lines), split)],
+        truth={"lines": lines, "flowing": flowing, "look": photo.look},
+        skill="block",
+        language=language.code,
+        glyphs=[Marks(tuple(names), photo.boxes(found))],
+    )
+
+
+def _fitting(face: ImageFont.FreeTypeFont, text: str, width: float) -> str:
+    """Return as much of the beginning of a text as fits into a width."""
+    return text[: sum(end < width for end in accumulate(advances(face, text)))].rstrip()
 
 
 def _make(rng: random.Random, split: Split, assets: Assets, *, plain: bool) -> DataSample:
@@ -128,9 +181,7 @@ def _fill(
     while y < area[3] - 0.2 * size:
         text = drawable(_text(rng, language, values), path)
         x = left if rng.random() < 0.85 else left + rng.random() * 0.3 * (right - left)
-        ends = accumulate(advances(face, text))
-        text = text[: sum(end < right - x for end in ends)].rstrip()
-        if text:
+        if text := _fitting(face, text, right - x):
             draw.text((x, y), text, fill=ink, font=face, anchor="ls")
             yield text, glyph_boxes(face, text, x, y, size)
         y += step * rng.choice((1, 1, 1, 1, 1, 1.5))
