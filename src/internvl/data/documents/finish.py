@@ -5,10 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from PIL import Image
-
+from internvl.data.documents.sheet import Sheet
 from internvl.data.realism import move_boxes, photograph
-from internvl.data.sample import DataSample, Json, Split, Turn
+from internvl.data.sample import DataSample, Json, Marks, Split, Turn
 from internvl.preprocess.tiling import tile_grid
 
 TILE = 448
@@ -17,27 +16,34 @@ MAX_TILES = 12
 
 def finish(
     rng: random.Random,
-    image: Image.Image,
+    sheet: Sheet,
     *,
     skill: str,
     language: str,
     turns: list[Turn],
     truth: dict[str, Json],
-    text_px: float,
     split: Split,
     looks: Sequence[float] = (0.4, 0.3, 0.3),
 ) -> DataSample:
-    """Wear the picture and return the sample.
+    """Wear the picture of a sheet and return the sample, with the place of every glyph.
 
     Adds to the truth: `look`; `min_text_px`, the em of the smallest text in the picture; `min_text_px_tiled`, the same
     after the resize to the tile grid (448-pixel tiles, at most 12).
     """
-    photo = photograph(rng, image, text_px=text_px, split=split, weights=looks)
+    photo = photograph(rng, sheet.image, text_px=sheet.min_size, split=split, weights=looks)
     move_boxes(truth, photo)
     truth["look"] = photo.look
     truth["min_text_px"] = round(photo.text_px, 1)
     truth["min_text_px_tiled"] = round(photo.text_px * tile_scale(photo.image.size), 1)
-    return DataSample(images=[photo.image], turns=turns, truth=truth, skill=skill, language=language)
+    glyphs = sheet.glyphs
+    return DataSample(
+        images=[photo.image],
+        turns=turns,
+        truth=truth,
+        skill=skill,
+        language=language,
+        glyphs=[] if glyphs is None else [Marks(glyphs.names, photo.boxes(glyphs.boxes))],
+    )
 
 
 def tile_scale(size: tuple[int, int], max_tiles: int = MAX_TILES) -> float:

@@ -93,12 +93,12 @@ def make_form(rng: random.Random, *, split: Split, assets: Assets) -> DataSample
     for what in rng.sample(list(_CHOICES), rng.choice((0, 0, 1, 2))) if language.code == "en" else ():
         ticks.append(_options(rng, sheet, what, margin, y, styles, marks, entry.ink))
         y += size * 2
-    image = sheet.finish(y + size * rng.uniform(0.5, 3))
+    sheet.finish(y + size * rng.uniform(0.5, 3))
     truth: dict[str, Json] = {
         "text": reading_text(sheet.runs), "fields": record.truth(), "lines": sheet.runs, "marks": marks,
     }  # fmt: skip
     sample = finish(
-        rng, image, skill="form", language=language.code, turns=[], truth=truth, text_px=sheet.min_size, split=split,
+        rng, sheet, skill="form", language=language.code, turns=[], truth=truth, split=split,
         looks=(0.4, 0.35, 0.25),
     )  # fmt: skip
     absent = [(_WHAT[key], labels[key]) for key in FORM_KEYS if key not in keys and key != "date"]

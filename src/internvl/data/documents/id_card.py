@@ -88,7 +88,7 @@ def make_id_card(rng: random.Random, *, split: Split, assets: Assets) -> DataSam
         "portrait": {"box": [round(v, 1) for v in photo]},
     }  # fmt: skip
     sample = finish(
-        rng, image, skill="id_card", language=language.code, turns=[], truth=truth, text_px=sheet.min_size, split=split,
+        rng, sheet, skill="id_card", language=language.code, turns=[], truth=truth, split=split,
         looks=(0.3, 0.25, 0.45),
     )  # fmt: skip
     others = sorted({key for all_keys in _KINDS.values() for key in all_keys} - set(keys))

@@ -102,7 +102,7 @@ class _Invoice:
         self._customer(body)
         items = self._items(body)
         self._sums(body, items)
-        image = self.sheet.finish(body.y + self.size * rng.uniform(2, 6))
+        self.sheet.finish(body.y + self.size * rng.uniform(2, 6))
         money = self.money
         rows: list[dict[str, Json]] = [
             {
@@ -118,7 +118,7 @@ class _Invoice:
             "lines": self.sheet.runs,
         }  # fmt: skip
         sample = finish(
-            rng, image, skill="invoice", language="en", turns=[], truth=truth, text_px=self.sheet.min_size,
+            rng, self.sheet, skill="invoice", language="en", turns=[], truth=truth,
             split=self.split, looks=(0.45, 0.35, 0.2),
         )  # fmt: skip
         row = rng.choice(rows)

@@ -64,7 +64,7 @@ def make_lines(rng: random.Random, *, split: Split, assets: Assets) -> DataSampl
         turns.append(Turn(question=question, answer=lines[n], metric="cer"))
         rng.shuffle(turns)
     return finish(
-        rng, sheet.image, skill="lines", language=language.code, turns=turns, truth=truth, text_px=size, split=split,
+        rng, sheet, skill="lines", language=language.code, turns=turns, truth=truth, split=split,
         looks=(0.5, 0.3, 0.2),
     )  # fmt: skip
 

@@ -110,7 +110,7 @@ def make_page(rng: random.Random, *, split: Split, assets: Assets) -> DataSample
         ],
     }
     sample = finish(
-        rng, sheet.image, skill="page", language=language.code, turns=[], truth=truth, text_px=sheet.min_size,
+        rng, sheet, skill="page", language=language.code, turns=[], truth=truth,
         split=split, looks=(0.45, 0.35, 0.2),
     )  # fmt: skip
     sample.turns = _turns(rng, sample, split)

@@ -1,8 +1,8 @@
 """Skills `print`, `letters`, `block`: small squares of print; every glyph's place is known.
 
 Nothing teaches a vision tower letters faster than `print`: hundreds of them a picture, each with its box. Read as a
-page it is not: its blocks have nothing to do with each other, so only single lines of it are asked for. A `block` is one
-of them alone, to be read from its first letter to its last: where a decoder learns to follow lines.
+page it is not: its blocks have nothing to do with each other, so only single lines of it are asked for. A `block` is
+one of them alone, to be read from its first letter to its last: where a decoder learns to follow lines.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def make_block(rng: random.Random, *, split: Split, assets: Assets) -> DataSampl
     most = int((SIDE - 0.7 * size) / step)
     count = rng.randint(1, rng.choice((2, most, most)))
     flowing = rng.random() < 0.5
-    lines = []
+    lines: list[str] = []
     rest = drawable(write_paragraph(rng, language, 20 + round(count * width / (0.5 * size))), path)
     while len(lines) < count:
         text = rest if flowing else drawable(_text(rng, language, values), path)

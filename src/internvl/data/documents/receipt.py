@@ -95,7 +95,7 @@ class _Receipt:
         thanks = _HELD_OUT_THANKS if self.split == "held_out" else _THANKS
         for text in rng.sample(thanks, rng.randint(0, 2)):
             flow.paragraph(text, self.styles.text, role="footer", align="center")
-        image = self.sheet.finish(flow.y + size * rng.uniform(0.5, 3))
+        self.sheet.finish(flow.y + size * rng.uniform(0.5, 3))
         rows = [
             {
                 "name": i.name,
@@ -110,8 +110,8 @@ class _Receipt:
             "lines": self.sheet.runs,
         }  # fmt: skip
         sample = finish(
-            rng, image, skill="receipt", language=self.language.code, turns=[], truth=truth,
-            text_px=self.sheet.min_size, split=self.split, looks=(0.3, 0.35, 0.35),
+            rng, self.sheet, skill="receipt", language=self.language.code, turns=[], truth=truth,
+            split=self.split, looks=(0.3, 0.35, 0.35),
         )  # fmt: skip
         nested = {
             "items": [

@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 from internvl.data.colours import Rgb
 from internvl.data.documents.language import drawable
 from internvl.data.documents.typefaces import Typeface, open_face
-from internvl.data.sample import Json
+from internvl.data.sample import Json, Marks
 
 Align = Literal["left", "center", "right"]
 Box = tuple[float, float, float, float]
@@ -93,6 +93,8 @@ class Sheet:
         self.rng = rng
         self.runs: list[dict[str, Json]] = []
         """Every text run in the order of writing: text, role, box, size."""
+        self._glyphs: list[tuple[str, np.ndarray]] = []
+        self._knows_glyphs = True
 
     @property
     def width(self) -> int:
@@ -115,6 +117,7 @@ class Sheet:
             box = self._by_hand(x, y, text, style)
         else:
             self.draw.text((x, y), text, fill=style.ink, font=face, anchor="ls")
+            self._note(text, style, x, y)
             x0, y0, x1, y1 = face.getbbox(text, anchor="ls")
             box = (x + x0, y + y0, x + x1, y + y1)
         run: dict[str, Json] = {
@@ -133,6 +136,7 @@ class Sheet:
             face = replace(style, size=max(6, round(style.size * self.rng.uniform(0.94, 1.06)))).face
             at = (x, y + self.rng.uniform(-0.07, 0.07) * style.size)
             self.draw.text(at, word, fill=style.ink, font=face, anchor="ls")
+            self._note(word, style, *at)
             x0, y0, x1, y1 = face.getbbox(word, anchor="ls")
             boxes.append((at[0] + x0, at[1] + y0, at[0] + x1, at[1] + y1))
             x += face.getlength(word + " ")
@@ -157,6 +161,23 @@ class Sheet:
         if height < self.image.height:
             self.image = self.image.crop((0, 0, self.image.width, max(1, round(height))))
         return self.image
+
+    def _note(self, text: str, style: Style, x: float, y: float) -> None:
+        """Remember where the glyphs of a run are; of shaped text nobody can say it letter by letter."""
+        if style.shaped:
+            self._knows_glyphs = False
+        elif self._knows_glyphs:
+            names = text.replace(" ", "")
+            self._glyphs.append((names, glyph_boxes(style.face, text, x, y, style.size)))
+
+    @property
+    def glyphs(self) -> Marks | None:
+        """The printed characters in the order of writing; None where some of them have no place of their own."""
+        if not self._knows_glyphs:
+            return None
+        boxes = [places for _, places in self._glyphs]
+        names = "".join(text for text, _ in self._glyphs)
+        return Marks(tuple(names), np.concatenate(boxes) if boxes else np.zeros((0, 4), np.float32))
 
     @property
     def min_size(self) -> int:

@@ -144,8 +144,8 @@ def make_table(rng: random.Random, *, split: Split, assets: Assets) -> DataSampl
         ],
     }  # fmt: skip
     return finish(
-        rng, sheet.image, skill="table", language=language.code, turns=_turns(rng, table, split), truth=truth,
-        text_px=sheet.min_size, split=split, looks=(0.5, 0.35, 0.15),
+        rng, sheet, skill="table", language=language.code, turns=_turns(rng, table, split), truth=truth,
+        split=split, looks=(0.5, 0.35, 0.15),
     )  # fmt: skip
 
 
