@@ -1,8 +1,9 @@
-"""Skills `print`, `letters`, `block`: small squares of print; every glyph's place is known.
+"""Skills `print`, `letters`, `block`, `words`: small squares of print; every glyph's place is known.
 
 Nothing teaches a vision tower letters faster than `print`: hundreds of them a picture, each with its box. Read as a
 page it is not: its blocks have nothing to do with each other, so only single lines of it are asked for. A `block` is
-one of them alone, to be read from its first letter to its last: where a decoder learns to follow lines.
+one of them alone, to be read from its first letter to its last: where a decoder learns to follow lines. `words` are
+a few large ones in a smaller square.
 """
 
 from __future__ import annotations
@@ -57,48 +58,88 @@ def make_letters(rng: random.Random, *, split: Split, assets: Assets) -> DataSam
 
 def make_block(rng: random.Random, *, split: Split, assets: Assets) -> DataSample:
     """Write one block of lines, or one paragraph, somewhere in a square, and ask for all of it."""
-    image = Image.new("RGB", (SIDE, SIDE))
-    ink = _ground(rng, image, (0, 0, SIDE, SIDE), split)
+    return _read_whole(rng, split, assets, small=False)
+
+
+def make_words(rng: random.Random, *, split: Split, assets: Assets) -> DataSample:
+    """The same with a few large words in a quarter of the square: where a decoder that knows nothing begins."""
+    return _read_whole(rng, split, assets, small=True)
+
+
+def _read_whole(rng: random.Random, split: Split, assets: Assets, *, small: bool) -> DataSample:
+    side = SIDE // 2 if small else SIDE
+    image = Image.new("RGB", (side, side))
+    ink = _ground(rng, image, (0, 0, side, side), split)
     language = pick_language(rng, assets, split, english=0.6, other=0.0, choices=EUROPEAN)
-    values = Values(rng, split, language)
     path = rng.choice(find_hands(split) if rng.random() < 0.04 else files_of(language, split))
-    size = round(15 * (44 / 15) ** (rng.random() ** 1.5))
+    size = round(18 * 2 ** rng.random()) if small else round(15 * (44 / 15) ** (rng.random() ** 1.5))
     face, draw = open_face(path, size), ImageDraw.Draw(image)
-    width = (SIDE - 0.8 * size) * rng.choice((1, 1, rng.uniform(0.4, 1)))
+    width = (side - 0.8 * size) * rng.choice((1, 1, rng.uniform(0.4, 1)))
     step = size * rng.uniform(1.12, 1.7)
-    most = int((SIDE - 0.7 * size) / step)
-    count = rng.randint(1, rng.choice((2, most, most)))
+    most = int((side - 0.7 * size) / step)
+    count = rng.randint(1, 3 if small else rng.choice((2, most, most)))
     flowing = rng.random() < 0.5
-    lines: list[str] = []
-    rest = drawable(write_paragraph(rng, language, 20 + round(count * width / (0.5 * size))), path)
-    while len(lines) < count:
-        text = rest if flowing else drawable(_text(rng, language, values), path)
-        if not flowing and rng.random() < 0.6:
-            text = text[: rng.randint(3, 40)]
-        kept = _fitting(face, text, width)
-        if flowing and len(kept) < len(rest) and " " in kept and rest[len(kept)] != " ":
-            kept = kept[: kept.rindex(" ")]
-        if not (kept := kept.strip()):
-            break
-        rest = rest[len(kept) :].strip()
-        lines.append(kept)
-    x = rng.uniform(0.3 * size, max(0.3 * size, SIDE - width - 0.4 * size))
-    y = size * 0.9 + rng.random() * max(0.0, SIDE - size * 1.2 - step * (len(lines) - 1))
-    boxes = []
+    written = _paragraph if flowing else _lines
+    lines = written(rng, language, Values(rng, split, language), path, face, width, min(count, most))
+    x = rng.uniform(0.3 * size, max(0.3 * size, side - width - 0.4 * size))
+    y = size * 0.9 + rng.random() * max(0.0, side - size * 1.2 - step * (len(lines) - 1))
+    boxes = [np.zeros((0, 4), np.float32)]
     for n, line in enumerate(lines):
         draw.text((x, y + n * step), line, fill=ink, font=face, anchor="ls")
         boxes.append(glyph_boxes(face, line, x, y + n * step, size))
     photo = photograph(rng, image, text_px=size, split=split, weights=(0.5, 0.35, 0.15))
     names = [c for line in lines for c in line if c != " "]
-    found = np.concatenate(boxes) if boxes else np.zeros((0, 4), np.float32)
     return DataSample(
         images=[photo.image],
         turns=[ask_read(rng, (" " if flowing else "\n").join(lines), split)],
         truth={"lines": lines, "flowing": flowing, "look": photo.look},
-        skill="block",
+        skill="words" if small else "block",
         language=language.code,
-        glyphs=[Marks(tuple(names), photo.boxes(found))],
+        glyphs=[Marks(tuple(names), photo.boxes(np.concatenate(boxes)))],
     )
+
+
+def _paragraph(
+    rng: random.Random,
+    language: Language,
+    values: Values,
+    path: str,
+    face: ImageFont.FreeTypeFont,
+    width: float,
+    count: int,
+) -> list[str]:
+    """Return the lines of a paragraph, broken between words."""
+    rest = drawable(write_paragraph(rng, language, 20 + round(2.2 * count * width / face.size)), path)
+    rest = " ".join(rest.split())
+    lines = []
+    while rest and len(lines) < count:
+        line = _fitting(face, rest, width)
+        if len(line) < len(rest) and rest[len(line)] != " " and " " in line:
+            line = line[: line.rindex(" ")]
+        if not line:
+            break
+        lines.append(line)
+        rest = rest[len(line) :].strip()
+    return lines
+
+
+def _lines(
+    rng: random.Random,
+    language: Language,
+    values: Values,
+    path: str,
+    face: ImageFont.FreeTypeFont,
+    width: float,
+    count: int,
+) -> list[str]:
+    """Return lines that have nothing to do with each other."""
+    lines = []
+    for _ in range(count):
+        text = _text(rng, language, values)
+        if rng.random() < 0.6:
+            text = text[: rng.randint(3, 40)]
+        lines.append(_fitting(face, drawable(text, path).strip(), width))
+    return [line for line in lines if line]
 
 
 def _fitting(face: ImageFont.FreeTypeFont, text: str, width: float) -> str:
