@@ -31,6 +31,7 @@ SKILLS: dict[str, SkillEntry] = {
     "letters": SkillEntry("documents.print", "make_letters", "the same large and plain: where a model begins"),
     "print": SkillEntry("documents.print", "make_print", "a square full of print: every glyph with its place"),
     "words": SkillEntry("documents.print", "make_words", "a few large words, to be read: where a decoder begins"),
+    "note": SkillEntry("documents.print", "make_note", "a small block of print, to be read whole"),
     "block": SkillEntry("documents.print", "make_block", "one block of lines or one paragraph, to be read whole"),
     "page": SkillEntry("documents.page", "make_page", "pages: headings, paragraphs, columns, to be read in order"),
     "receipt": SkillEntry("documents.receipt", "make_receipt", "till receipts: fields, items, totals, JSON"),

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shutil import copyfile
 from typing import Any
 
 import torch
@@ -287,8 +288,11 @@ def export(trainer: Trainer, config: TrainConfig) -> Path | None:
         if has_lora(model):
             merge_lora(model)
         written = save_as(model, target, config)
+        inherited = Path(config.model.path) / HEADS_NAME
         if trainer.losses.heads is not None and trainer.where.size == 1:
             save_file(trainer.losses.heads.state_dict(), target / HEADS_NAME)
+        elif not config.model.from_scratch and inherited.is_file():  # for a later stage that asks again
+            copyfile(inherited, target / HEADS_NAME)
         return written
 
 

@@ -1,9 +1,9 @@
-"""Skills `print`, `letters`, `block`, `words`: small squares of print; every glyph's place is known.
+"""Skills `print`, `letters`, `words`, `note`, `block`: small squares of print; every glyph's place is known.
 
 Nothing teaches a vision tower letters faster than `print`: hundreds of them a picture, each with its box. Read as a
 page it is not: its blocks have nothing to do with each other, so only single lines of it are asked for. A `block` is
-one of them alone, to be read from its first letter to its last: where a decoder learns to follow lines. `words` are
-a few large ones in a smaller square.
+one of them alone, to be read from its first letter to its last: where a decoder learns to follow lines. A `note` is
+a small block, `words` are a few large ones.
 """
 
 from __future__ import annotations
@@ -58,29 +58,42 @@ def make_letters(rng: random.Random, *, split: Split, assets: Assets) -> DataSam
 
 def make_block(rng: random.Random, *, split: Split, assets: Assets) -> DataSample:
     """Write one block of lines, or one paragraph, somewhere in a square, and ask for all of it."""
-    return _read_whole(rng, split, assets, small=False)
+    return _read_whole(rng, split, assets, skill="block", side=SIDE, sizes=(15, 44), most_lines=40)
 
 
 def make_words(rng: random.Random, *, split: Split, assets: Assets) -> DataSample:
-    """The same with a few large words in a quarter of the square: where a decoder that knows nothing begins."""
-    return _read_whole(rng, split, assets, small=True)
+    """Write a few large words in a quarter of the square: where a decoder that knows nothing begins."""
+    return _read_whole(rng, split, assets, skill="words", side=SIDE // 2, sizes=(18, 36), most_lines=3)
 
 
-def _read_whole(rng: random.Random, split: Split, assets: Assets, *, small: bool) -> DataSample:
-    side = SIDE // 2 if small else SIDE
+def make_note(rng: random.Random, *, split: Split, assets: Assets) -> DataSample:
+    """Write a block in a quarter of the square."""
+    return _read_whole(rng, split, assets, skill="note", side=SIDE // 2, sizes=(14, 32), most_lines=40)
+
+
+def _read_whole(
+    rng: random.Random,
+    split: Split,
+    assets: Assets,
+    *,
+    skill: str,
+    side: int,
+    sizes: tuple[int, int],
+    most_lines: int,
+) -> DataSample:
     image = Image.new("RGB", (side, side))
     ink = _ground(rng, image, (0, 0, side, side), split)
     language = pick_language(rng, assets, split, english=0.6, other=0.0, choices=EUROPEAN)
     path = rng.choice(find_hands(split) if rng.random() < 0.04 else files_of(language, split))
-    size = round(18 * 2 ** rng.random()) if small else round(15 * (44 / 15) ** (rng.random() ** 1.5))
+    size = round(sizes[0] * (sizes[1] / sizes[0]) ** (rng.random() ** 1.5))
     face, draw = open_face(path, size), ImageDraw.Draw(image)
     width = (side - 0.8 * size) * rng.choice((1, 1, rng.uniform(0.4, 1)))
     step = size * rng.uniform(1.12, 1.7)
-    most = int((side - 0.7 * size) / step)
-    count = rng.randint(1, 3 if small else rng.choice((2, most, most)))
+    most = min(most_lines, int((side - 0.7 * size) / step))
+    count = rng.randint(1, rng.choice((min(2, most), most, most)))
     flowing = rng.random() < 0.5
     written = _paragraph if flowing else _lines
-    lines = written(rng, language, Values(rng, split, language), path, face, width, min(count, most))
+    lines = written(rng, language, Values(rng, split, language), path, face, width, count)
     x = rng.uniform(0.3 * size, max(0.3 * size, side - width - 0.4 * size))
     y = size * 0.9 + rng.random() * max(0.0, side - size * 1.2 - step * (len(lines) - 1))
     boxes = [np.zeros((0, 4), np.float32)]
@@ -93,7 +106,7 @@ def _read_whole(rng: random.Random, split: Split, assets: Assets, *, small: bool
         images=[photo.image],
         turns=[ask_read(rng, (" " if flowing else "\n").join(lines), split)],
         truth={"lines": lines, "flowing": flowing, "look": photo.look},
-        skill="words" if small else "block",
+        skill=skill,
         language=language.code,
         glyphs=[Marks(tuple(names), photo.boxes(np.concatenate(boxes)))],
     )
@@ -111,7 +124,7 @@ def _paragraph(
     """Return the lines of a paragraph, broken between words."""
     rest = drawable(write_paragraph(rng, language, 20 + round(2.2 * count * width / face.size)), path)
     rest = " ".join(rest.split())
-    lines = []
+    lines: list[str] = []
     while rest and len(lines) < count:
         line = _fitting(face, rest, width)
         if len(line) < len(rest) and rest[len(line)] != " " and " " in line:
