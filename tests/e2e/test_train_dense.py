@@ -1,0 +1,90 @@
+"""Stages that ask places what they show: they learn, and hand their heads to the stage after the next."""
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from internvl.cli.main import run
+from internvl.train.report import read_log
+from nano_assets import requires_fonts
+from tiny_checkpoint import write_checkpoint
+
+pytestmark = requires_fonts
+HEADS = "final/dense_heads.safetensors"
+STAGE = """
+output = "{output}"
+[model]
+path = "{model}"
+[data]
+dense = {dense}
+tile_size = {tile_size}
+tile_policy = "{policy}"
+min_tiles = 1
+max_tiles = {max_tiles}
+max_tokens = 4096
+[data.sources.{skill}]
+generated = "{skill}"
+[freeze]
+decoder = {decoder}
+vision = {vision}
+[objective]
+kind = "{kind}"
+dense_weight = {weight}
+[optimizer]
+kind = "muon"
+learning_rate = 5e-3
+[run]
+steps = 10
+precision = "float32"
+threads = 1
+tensorboard = false
+"""
+
+
+def train(folder, name, model, **changes):
+    values = {
+        "output": folder / name, "model": model, "dense": "false", "tile_size": 28, "policy": "fit", "max_tiles": 1,
+        "skill": "words", "decoder": "false", "vision": "false", "kind": "sft", "weight": 0.0,
+    } | changes  # fmt: skip
+    path = folder / f"{name}.toml"
+    path.write_text(STAGE.format(**values))
+    assert run(["train", str(path)]) == 0
+    return [event for event in read_log(folder / name) if event["kind"] == "step"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("dense")
+    write_checkpoint(place / "model", "qwen3")
+    return place
+
+
+def test_a_stage_on_windows_of_the_tile_leaves_heads_which_later_stages_inherit(folder):
+    # the tiny model's tile is 56 pixels of patches of 14: windows of 28 are a quarter of its places
+    steps = train(
+        folder, "1", folder / "model", kind="dense", dense="true", decoder="true", policy="reference", max_tiles=4,
+        skill="letters",
+    )  # fmt: skip
+    assert all("patch_glyph" in step for step in steps)
+    first = load_file(folder / "1" / HEADS)
+    assert all(weight.isfinite().all() for weight in first.values())
+
+    plain = train(folder, "2", folder / "1" / "final", vision="true")
+    assert all("patch_glyph" not in step for step in plain)
+    handed_on = load_file(folder / "2" / HEADS)
+    assert all(torch.equal(handed_on[name], first[name]) for name in first)
+
+    both = train(folder, "3", folder / "2" / "final", dense="true", weight=0.5)
+    assert {"token_loss", "token_glyphs"} <= set(both[0])
+    learnt = load_file(folder / "3" / HEADS)
+    assert not torch.equal(learnt["heads.token_glyphs.weight"], first["heads.token_glyphs.weight"])
+    assert both[0]["token_glyphs"] < steps[0]["token_glyphs"]
+
+
+def test_a_window_that_is_no_whole_number_of_image_tokens_is_refused(folder, capsys):
+    path = folder / "wrong.toml"
+    path.write_text(
+        f'[model]\npath = "{folder / "model"}"\n[data]\ntile_size = 30\n[data.sources.x]\ngenerated = "words"\n'
+    )
+    assert run(["train", str(path), "--set", f"output={folder / 'wrong'}"]) == 1
+    assert "data.tile_size is 30; expected a multiple of 28" in capsys.readouterr().err
