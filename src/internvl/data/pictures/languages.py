@@ -105,7 +105,7 @@ def make_languages(rng: random.Random, *, split: Split, assets: Assets) -> DataS
     truth["alternatives"] = [names.others[concept.emoji].get(language.code, []) for language in chosen]
     return DataSample(
         images=[layout.image], turns=turns, truth=truth, skill="languages",
-        language=chosen[0].code if len(chosen) == 1 else "mul",
+        language=chosen[0].code if len(chosen) == 1 else "mul", things=[layout.marks()],
     )  # fmt: skip
 
 

@@ -44,7 +44,7 @@ def make_scene(rng: random.Random, *, split: Split, assets: Assets) -> DataSampl
     turns = ask(rng, view, ASKERS, rng.randint(2, MAX_TURNS))
     truth = layout.truth()
     truth["names"] = {kind.name: names_of(kind) for kind in kinds}
-    return DataSample(images=[layout.image], turns=turns, truth=truth, skill="scene")
+    return DataSample(images=[layout.image], turns=turns, truth=truth, skill="scene", things=[layout.marks()])
 
 
 def choose_kinds(

@@ -31,7 +31,9 @@ def make_shape(rng: random.Random, *, split: Split, assets: Assets) -> DataSampl
     layout = compose(rng, ground, kinds, split=split)
     view = View(layout, absent_shapes(rng, shapes, colours), "shape")
     turns = ask(rng, view, ASKERS, rng.randint(2, MAX_TURNS))
-    return DataSample(images=[layout.image], turns=turns, truth=layout.truth(), skill="shape")
+    return DataSample(
+        images=[layout.image], turns=turns, truth=layout.truth(), skill="shape", things=[layout.marks()]
+    )
 
 
 def apart(

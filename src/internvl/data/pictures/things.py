@@ -13,7 +13,7 @@ from internvl.data.colours import Rgb, distance, draw_colour
 from internvl.data.objects import draw_shape
 from internvl.data.pictures.art import Concept, Drawing, load_drawing
 from internvl.data.pictures.grounds import Ground
-from internvl.data.sample import Json, Split
+from internvl.data.sample import Json, Marks, Split
 from internvl.data.scene import wear
 
 Box = tuple[int, int, int, int]
@@ -79,6 +79,11 @@ class Layout:
     def size(self) -> tuple[int, int]:
         """(width, height)."""
         return self.image.size
+
+    def marks(self) -> Marks:
+        """What lies where, for dense supervision; of a shape its colour is a part of what it is."""
+        names = (f"{t.colour} {t.name}" if t.kind.is_shape else t.name for t in self.things)
+        return Marks(tuple(names), np.array([t.box for t in self.things], np.float32).reshape(-1, 4))
 
     def truth(self) -> dict[str, Json]:
         """Everything that is in the picture, as JSON."""
