@@ -70,3 +70,12 @@ def amount(size_bytes: float) -> str:
     if size_bytes >= 0.95e6:
         return f"{size_bytes / 1e6:.0f} MB"
     return f"{size_bytes / 1e3:.1f} kB"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people read them: "0.25 s", "4:05", "2:04:05"."""
+    if seconds < 60:
+        return f"{seconds:.2g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,4 +1,4 @@
-"""`internvl train RECIPE.toml`: train, go on where it stopped, or show what it would cost."""
+"""`internvl train RECIPE...`: train, go on where it stopped, or show what it would cost."""
 
 from __future__ import annotations
 
@@ -11,24 +11,30 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from internvl.cli.output import amount, console, plain, print_json, print_table, table
+from internvl.cli.output import console, duration, plain, print_json
 
 if TYPE_CHECKING:
     from internvl.preprocess.processor import Processor
     from internvl.train.config import TrainConfig
     from internvl.train.loop import StepRecord, Watchers
     from internvl.train.parallel import Ranks
+    from internvl.train.stages import Stage
 
 #: Without a terminal, seconds between lines of progress.
 LINE_EVERY_S = 10.0
 
 
 def command(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A TOML file, e.g. one of recipes/.")],
+    recipes: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RECIPE...", help="TOML files, e.g. one of recipes/; several run in this order."
+        ),
+    ],
     settings: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="SECTION.KEY=VALUE", help="Change a value of the recipe; may be repeated."
+            "--set", metavar="SECTION.KEY=VALUE", help="Change a value of every recipe; may be repeated."
         ),
     ] = None,
     dry_run: Annotated[
@@ -40,30 +46,93 @@ def command(
     rows: Annotated[int, typer.Option("--rows", min=0, help="With --dry-run: rows to show.")] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
-    """Train or fine-tune a model as a recipe (TOML) says.
+    """Train or fine-tune a model as a recipe (TOML) says, or as several do, one after the other.
 
     A run that was stopped, or killed, goes on at its newest checkpoint when the same command is given again, with the
-    losses and the order of data that it would have had. Several processes: torchrun --nproc-per-node N -m internvl
-    train RECIPE. The trained model is OUTPUT/final, beside log.jsonl, report.png and report.html.
+    losses and the order of data that it would have had; a run that is complete is skipped. Several processes: torchrun
+    --nproc-per-node N -m internvl train RECIPE. The trained model is OUTPUT/final, beside log.jsonl, report.png and
+    report.html; a later recipe goes on from it by model.path.
     """
-    from internvl.train.recipes import read_recipe
+    from internvl.train.stages import read_stages
 
-    config = read_recipe(recipe, settings or ())
+    stages = read_stages(recipes, settings or ())
     if dry_run:
-        _dry_run(config, rows, as_json=as_json)
+        from internvl.cli.train_dry_run import show
+
+        show(stages, rows, as_json=as_json)
         return
-    _train(config, as_json=as_json)
+    _train(stages, as_json=as_json)
 
 
-def _train(config: TrainConfig, *, as_json: bool) -> None:
-    from internvl.train.parallel import leave, ranks
+def _train(stages: Sequence[Stage], *, as_json: bool) -> None:
+    import torch
 
-    with ranks(config.run.device) as where:
-        _train_on(config, where, as_json=as_json)
+    from internvl.train.parallel import leave, ranks, wait_for_all
+    from internvl.train.stages import check_stages
+
+    began, threads = time.monotonic(), torch.get_num_threads()
+    results: list[dict[str, Any]] = []
+    with ranks(stages[0].config.run.device) as where:
+        say = _say if where.is_first else _silent
+        done = check_stages(stages, where.size)
+        wait_for_all(where)  # nobody trains before everybody has seen what is there
+        for number, (stage, step) in enumerate(zip(stages, done, strict=True), 1):
+            if len(stages) > 1:
+                say(f"{number} of {len(stages)}: {stage.recipe}")
+            if step is None:
+                torch.set_num_threads(threads)  # a recipe that says nothing of them has what it has alone
+                results.append(_train_on(stage.config, where, began))
+                wait_for_all(where)
+            else:
+                results.append(_skipped(stage, step))
+                say(f"complete at step {step}: {stage.final}; skipped")
+            if not results[-1]["finished"]:
+                break
+        if where.is_first:
+            _show_results(results, len(stages), as_json=as_json)
     leave(where)
 
 
-def _train_on(config: TrainConfig, where: Ranks, *, as_json: bool) -> None:
+def _show_results(results: Sequence[dict[str, Any]], num_stages: int, *, as_json: bool) -> None:
+    if as_json:
+        print_json(results[0] if num_stages == 1 else {"stages": results})
+        return
+    out = console()
+    for result in results:
+        if result["skipped"]:
+            continue
+        end = (
+            f"trained model: {result['final']}"
+            if result["final"]
+            else "not finished: the same command goes on"
+        )
+        out.print(plain(f"step {result['step']} of {result['steps']}, loss {result['loss']:.4f}; {end}"))
+        out.print(plain(f"report: {result['report'][-1]}"))
+    if all(result["skipped"] for result in results):
+        out.print(plain(f"nothing left to train; trained model: {results[-1]['final']}"))
+    elif len(results) < num_stages:
+        out.print(plain(f"{num_stages - len(results)} of {num_stages} recipes have not begun"))
+
+
+def _skipped(stage: Stage, step: int) -> dict[str, Any]:
+    return {
+        "output": stage.config.output,
+        "step": step,
+        "steps": step,
+        "finished": True,
+        "skipped": True,
+        "loss": None,
+        "validation_loss": None,
+        "refused": 0,
+        "seconds": 0.0,
+        "bad_rows": [],
+        "final": str(stage.final),
+        "report": [],
+    }
+
+
+def _train_on(config: TrainConfig, where: Ranks, clock_began: float) -> dict[str, Any]:
+    """Run one recipe; return what became of it, as --json prints it."""
     from internvl.train.report import write_report
     from internvl.train.setup import export, prepare
 
@@ -77,11 +146,13 @@ def _train_on(config: TrainConfig, where: Ranks, *, as_json: bool) -> None:
     if config.run.sample_every:
         trainer.watchers.answers = _answers(config, prepared.processor)
     with _progress(config, trainer.watchers, first=where.is_first):
-        summary = trainer.run()
+        summary = trainer.run(clock_began)
     trainer.log.close()
     final = export(trainer, config) if summary.finished else None
-    if not where.is_first:
-        return
+    report = getattr(getattr(trainer.source, "dataset", None), "report", None)
+    bad = getattr(report, "bad_rows", None) or getattr(trainer.source, "bad_rows", [])
+    for row in bad[:5]:
+        say(f"left out: {row}")
     facts = {
         "steps": f"{summary.step} of {config.run.steps}",
         "loss of the last step": f"{summary.last_loss:.4f}",
@@ -93,133 +164,23 @@ def _train_on(config: TrainConfig, where: Ranks, *, as_json: bool) -> None:
         "model": config.model.path,
         "data": ", ".join((*config.data.meta, *config.data.sources)),
     }
-    report = getattr(getattr(trainer.source, "dataset", None), "report", None)
-    bad = getattr(report, "bad_rows", None) or getattr(trainer.source, "bad_rows", [])
     if bad:
         facts["rows left out"] = f"{len(bad)}, e.g. {bad[0]}"
-    written = write_report(output, title=config.notes or output.name, facts=facts)
-    if as_json:
-        print_json(
-            {
-                "output": str(output),
-                "step": summary.step,
-                "finished": summary.finished,
-                "loss": summary.last_loss,
-                "validation_loss": summary.validation_loss,
-                "refused": summary.refused,
-                "seconds": round(summary.seconds, 1),
-                "bad_rows": bad,
-                "final": None if final is None else str(final),
-                "report": [str(path) for path in written],
-            }
-        )
-        return
-    for row in bad[:5]:
-        say(f"left out: {row}")
-    out = console()
-    end = f"trained model: {final}" if final else "not finished: the same command goes on"
-    out.print(plain(f"step {summary.step} of {config.run.steps}, loss {summary.last_loss:.4f}; {end}"))
-    out.print(plain(f"report: {written[-1]}"))
-
-
-def _dry_run(config: TrainConfig, shown: int, *, as_json: bool) -> None:
-    import os
-
-    from internvl.train.parallel import Ranks
-    from internvl.train.predict import facts, predict
-    from internvl.train.setup import make_model, make_processor, make_source, with_steps
-
-    num_ranks = int(os.environ.get("WORLD_SIZE", "1"))
-    processor = make_processor(config)
-    config = with_steps(config, processor, num_ranks)
-    source = make_source(config, processor, Ranks())
-    batches: list[Any] = []
-    while len(batches) < 16:
-        try:
-            batches.append(next(source))
-        except StopIteration:
-            break
-    prediction = predict(config, make_model(config, device="meta"), batches, num_ranks=num_ranks)
-    if as_json:
-        print_json(facts(prediction))
-        return
-    out = console()
-    made = table("", "predicted", right=("predicted",))
-    share = prediction.num_trained / prediction.num_parameters
-    lines = [
-        ("parameters", f"{prediction.num_parameters / 1e6:.1f} M"),
-        ("trained", f"{prediction.num_trained / 1e6:.1f} M ({share:.0%})"),
-        ("memory", amount(prediction.total_bytes)),
-        ("  weights", amount(prediction.weight_bytes)),
-        ("  gradients", amount(prediction.gradient_bytes)),
-        ("  optimizer", amount(prediction.optimizer_bytes)),
-        ("  activations", amount(prediction.activation_bytes)),
-        ("tokens a step", f"{prediction.tokens_per_step:,.0f}"),
-        ("  learnt", f"{prediction.labels_per_step:,.0f}"),
-        ("tiles a step", f"{prediction.tiles_per_step:,.0f}"),
-        ("rows a step", f"{prediction.documents_per_step:,.1f}"),
-        ("packing efficiency", f"{prediction.packing_efficiency:.1%}"),
-        ("time a step", _duration(prediction.seconds_per_step)),
-        ("steps", f"{prediction.steps:,}"),
-        ("time in all", _duration(prediction.total_seconds)),
-        ("tokens in all", f"{prediction.total_tokens / 1e6:,.1f} M"),
-    ]
-    for name, value in lines:
-        made.add_row(plain(name), plain(value))
-    print_table(out, made)
-    for text in loss_masks(batches, processor, shown):
-        out.print()
-        out.print(text)
-
-
-def loss_masks(batches: Sequence[Any], processor: Processor, count: int) -> Iterator[Any]:
-    """The first documents as text: what is learnt on green, the prompt dim, pictures as their number of tokens."""
-    from rich.text import Text
-
-    from internvl.train.batch import IGNORE_INDEX
-
-    for number, (ids, labels) in enumerate(_documents(batches)):
-        if number >= count:
-            return
-        learnt = sum(label != IGNORE_INDEX for label in labels)
-        shown = Text(f"row {number + 1}: {len(ids)} tokens, {learnt} learnt\n", style="bold")
-        start = 0
-        while start < len(ids):
-            kind = _kind(ids[start], labels[start], processor.image_token_id)
-            stop = start
-            while stop < len(ids) and _kind(ids[stop], labels[stop], processor.image_token_id) == kind:
-                stop += 1
-            if kind == "image":
-                shown.append(f"[{stop - start} image tokens]", style="cyan")
-            else:
-                text = processor.tokenizer.decode(ids[start:stop], skip_special_tokens=False)
-                if kind == "learnt" and not sys.stdout.isatty():
-                    text = f"«{text}»"  # no colours into a pipe
-                shown.append(text, style="black on green" if kind == "learnt" else "dim")
-            start = stop
-        yield shown
-
-
-def _documents(batches: Sequence[Any]) -> Iterator[tuple[list[int], list[int]]]:
-    for batch in batches:
-        rows = getattr(batch, "sequences", batch)
-        if rows.cu_seqlens is not None:
-            edges = rows.cu_seqlens.tolist()
-            for start, stop in zip(edges, edges[1:], strict=False):
-                yield rows.input_ids[0, start:stop].tolist(), rows.labels[0, start:stop].tolist()
-            continue
-        for row in range(rows.input_ids.shape[0]):
-            width = rows.input_ids.shape[1]
-            kept = slice(None) if rows.attention_mask is None else rows.attention_mask[row].nonzero()[:, 0]
-            ids, labels = rows.input_ids[row][kept], rows.labels[row][kept]
-            assert len(ids) <= width
-            yield ids.tolist(), labels.tolist()
-
-
-def _kind(token: int, label: int, image_token_id: int) -> str:
-    if token == image_token_id:
-        return "image"
-    return "prompt" if label < 0 else "learnt"
+    written = write_report(output, title=config.notes or output.name, facts=facts) if where.is_first else []
+    return {
+        "output": str(output),
+        "step": summary.step,
+        "steps": config.run.steps,
+        "finished": summary.finished,
+        "skipped": False,
+        "loss": summary.last_loss,
+        "validation_loss": summary.validation_loss,
+        "refused": summary.refused,
+        "seconds": round(summary.seconds, 1),
+        "bad_rows": bad,
+        "final": None if final is None else str(final),
+        "report": [str(path) for path in written],
+    }
 
 
 def _answers(config: TrainConfig, processor: Processor) -> Any:
@@ -279,7 +240,7 @@ def _progress(config: TrainConfig, watchers: Watchers, *, first: bool) -> Iterat
             late = time.monotonic() - last[0] >= LINE_EVERY_S
             if late or record.step == record.steps or record.result.refused:
                 last[0] = time.monotonic()
-                _say(f"step {record.step}/{record.steps} {_status(record)} ETA {_duration(record.eta_s)}")
+                _say(f"step {record.step}/{record.steps} {_status(record)} ETA {duration(record.eta_s)}")
 
         watchers.on_step, watchers.on_event = line, _say_event
         yield
@@ -298,7 +259,7 @@ def _progress(config: TrainConfig, watchers: Watchers, *, first: bool) -> Iterat
         task = progress.add_task("", total=config.run.steps, status="", eta="-")
 
         def show(record: StepRecord) -> None:
-            progress.update(task, completed=record.step, status=_status(record), eta=_duration(record.eta_s))
+            progress.update(task, completed=record.step, status=_status(record), eta=duration(record.eta_s))
             if record.result.refused:
                 progress.console.print(plain(f"step {record.step} refused: {record.result.refused}", "red"))
 
@@ -339,11 +300,3 @@ def _say(text: str) -> None:
 
 def _silent(text: str) -> None:
     """What the other ranks say."""
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.2g} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -190,7 +190,8 @@ class RunSection:
     """Steps between answers written to validation rows; 0: never."""
     num_samples: int = 4
     max_minutes: float = 0.0
-    """Stop, saved, after this long; 0: no limit. The next start of the same run goes on from there."""
+    """Stop, saved, after this long; 0: no limit. The next start of the same run goes on from there. Where one command
+    runs several recipes, the minutes are those of the command."""
     max_piece_bytes: int = 2**30
     """Files of a checkpoint are cut at about this size."""
     tensorboard: bool = True

@@ -157,8 +157,10 @@ class Trainer:
         facts = {"seed": self.config.seed, "notes": self.config.notes}
         self.checkpoints.save(self.step, self._shared(), {"source": self.source.state_dict()}, facts)
 
-    def run(self) -> RunSummary:
+    def run(self, clock_began: float | None = None) -> RunSummary:
         """Train to the end, or until the data or `run.max_minutes` are used up; saved in each case.
+
+        `clock_began` (of `time.monotonic`) is when those minutes began; None: now.
 
         Raises:
             TrainingError: Too many updates in a row were refused.
@@ -173,8 +175,9 @@ class Trainer:
             precision=run.precision,
             where=self.where,
         )
-        deadline = math.inf if not run.max_minutes else time.monotonic() + 60 * run.max_minutes
         began, first = time.monotonic(), self.step
+        clock_began = began if clock_began is None else clock_began
+        deadline = clock_began + 60 * run.max_minutes if run.max_minutes else math.inf
         refused = in_a_row = 0
         saved, last_loss, validation = self.step, math.nan, None
         train_mode(self.losses.model)

@@ -90,6 +90,12 @@ def grouped(where: Ranks, tensor: int) -> Ranks:
     return replace(where, tensor=tensor)
 
 
+def wait_for_all(where: Ranks) -> None:
+    """Go on when every process has come here; alone: at once."""
+    if where.size > 1:
+        dist.barrier()
+
+
 def leave(where: Ranks) -> None:
     """End one of several processes at once, all work done and written; alone: nothing.
 
