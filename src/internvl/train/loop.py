@@ -251,9 +251,7 @@ class Trainer:
         seconds = time.monotonic() - started
         mfu = None
         if self.work is not None and self.peak:
-            done = self.work.step(
-                tokens=result.num_tokens, labels=result.num_valid_tokens, tiles=result.num_tiles
-            )
+            done = sum(self.work.batch(getattr(batch, "sequences", batch)) for batch in batches)
             mfu = done / seconds / (self.peak * self.where.size)
         record = StepRecord(
             step=self.step,

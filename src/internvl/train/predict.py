@@ -15,9 +15,9 @@ import torch
 from internvl.models.internvl import InternVLModel
 from internvl.train.batch import IGNORE_INDEX, TrainBatch
 from internvl.train.config import TrainConfig
-from internvl.train.flops import measured_flops, peak_flops, work_of
+from internvl.train.flops import measured_flops, peak_flops
 from internvl.train.preference import PreferenceBatch
-from internvl.train.setup import with_precision
+from internvl.train.setup import with_precision, work_of_run
 
 #: Share of the rate of one large product that a whole step reaches: norms, attention, optimizer, small products.
 CPU_SHARE = 0.35
@@ -78,15 +78,8 @@ def predict(
     rows = [batch.sequences if isinstance(batch, PreferenceBatch) else batch for batch in batches]
     per_step = config.run.accumulation(num_ranks) * config.run.data_parts(num_ranks)
     count = max(1, len(rows))
-    work = work_of(model)
-    flops = 0.0
-    for row in rows:
-        flops += work.step(
-            tokens=row.input_ids.numel(),
-            labels=row.num_valid_tokens,
-            tiles=row.num_tiles,
-            lengths=lengths_of(row),
-        )
+    work = work_of_run(config, model)
+    flops = sum(work.batch(row, padding=True, lengths=lengths_of(row)) for row in rows)
     if config.run.recompute:
         flops *= 4 / 3
     if config.objective.is_preference:
@@ -144,8 +137,9 @@ def activation_bytes(config: TrainConfig, model: InternVLModel, row: TrainBatch,
     """
     shape, item = model.config, 2 if half else 4
     text, vision = shape.text, shape.vision
-    tokens, labels = row.input_ids.numel(), row.num_valid_tokens
-    patches = row.num_tiles * ((shape.image_size // vision.patch_size) ** 2 + 1)
+    answers = config.objective.kind != "dense"  # else the decoder does not run
+    tokens, labels = (row.input_ids.numel(), row.num_valid_tokens) if answers else (0, 0)
+    patches = row.num_tiles * (((config.data.tile_size or shape.image_size) // vision.patch_size) ** 2 + 1)
     kept = 0
     for part, count, size, width, inner, layers in (
         (model.decoder, tokens, text.hidden_size, text.hidden_size, text.intermediate_size, text.num_layers),

@@ -32,7 +32,7 @@ from internvl.train.checkpointing import Checkpoints
 from internvl.train.config import Precision, TrainConfig
 from internvl.train.dataset import make_dataset
 from internvl.train.dense import DenseHeads
-from internvl.train.flops import peak_flops, work_of
+from internvl.train.flops import Work, peak_flops, work_of
 from internvl.train.freezing import apply_freezing, set_drop_path
 from internvl.train.loop import BatchSource, Trainer, Watchers
 from internvl.train.objectives import Objective, SupervisedObjective, TokenLoss
@@ -106,7 +106,7 @@ def prepare(config: TrainConfig, where: Ranks, watchers: Watchers | None = None)
         where=where,
         average=WeightAverage(losses.named_parameters(), decay) if decay else None,
         watchers=watchers or Watchers(),
-        work=work_of(model) if where.size == 1 else None,
+        work=work_of_run(config, model) if where.size == 1 else None,
         peak=peak_flops(where.device, dtype) if where.size == 1 else 0.0,
     )
     resumed = trainer.resume()
@@ -184,6 +184,16 @@ def make_heads(config: TrainConfig, model: InternVLModel) -> DenseHeads | None:
     if kept.is_file() and not config.model.from_scratch:
         heads.load_state_dict(load_file(kept))
     return heads
+
+
+def work_of_run(config: TrainConfig, model: InternVLModel) -> Work:
+    """What a step costs: of the model, frozen as it is, only what this loss runs."""
+    return work_of(
+        model,
+        tile_size=config.data.tile_size,
+        answers=config.objective.kind != "dense",
+        dense=config.objective.asks_places,
+    )
 
 
 def make_objective(config: TrainConfig, where: Ranks) -> Objective:
