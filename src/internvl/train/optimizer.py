@@ -1,4 +1,4 @@
-"""AdamW with its groups of parameters, and the moving average of the weights."""
+"""AdamW or Muon with its groups of parameters, and the moving average of the weights."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _EMBEDDINGS = ("embed.weight", "class_embedding", "position_embedding")
 
 
 def make_optimizer(model: nn.Module, config: OptimizerSection) -> torch.optim.AdamW:
-    """AdamW over what is trained.
+    """AdamW, or Muon beside it, over what is trained.
 
     Each group carries `full_rate`, its learning rate at the top of the schedule, and a `label` for logs.
 
@@ -85,15 +85,16 @@ def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> float:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, dict[str, Tensor]]:
-    """AdamW's state by parameter name; zeros where no update has been made yet."""
+    """The optimizer's state by parameter name, of Muon's matrices only the momentum; zeros before the first update."""
     state: dict[str, dict[str, Tensor]] = {}
     for group in optimizer.param_groups:
         for name, parameter in zip(group["names"], group["params"], strict=True):
             mine = optimizer.state[parameter]
             if not mine:
-                mine["step"] = torch.zeros((), dtype=torch.float32)
+                if not group.get("matrices"):
+                    mine["step"] = torch.zeros((), dtype=torch.float32)
+                    mine["exp_avg_sq"] = torch.zeros_like(parameter)
                 mine["exp_avg"] = torch.zeros_like(parameter)
-                mine["exp_avg_sq"] = torch.zeros_like(parameter)
             state[name] = dict(mine)
     return state
 
