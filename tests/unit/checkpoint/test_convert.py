@@ -51,6 +51,19 @@ def test_a_round_trip_gives_back_every_byte_and_every_field(family: str, tmp_pat
     assert read_model_config(tmp_path / "b") == replace(read_model_config(tmp_path / "a"), layout="hf")
 
 
+def test_how_pictures_are_cut_is_kept_through_layouts_and_saving(tmp_path: Path) -> None:
+    """No layout has a field for it: it is a side note, and absent where there is nothing to note."""
+    write_checkpoint(tmp_path / "a", "qwen3", tile_policy="fit")
+    convert(tmp_path / "a", tmp_path / "b", layout="hf")
+    convert(tmp_path / "b", tmp_path / "c", layout="github")
+    save.save_model(load_model(tmp_path / "b"), tmp_path / "d", tokenizer_from=tmp_path / "b")
+    for name in "abcd":
+        assert load_processor(tmp_path / name).config.tile_policy == "fit"
+        assert json_of(tmp_path / name / "config.json")["internvl"]["tile_policy"] == "fit"
+    write_checkpoint(tmp_path / "plain", "qwen3")
+    assert "tile_policy" not in json_of(tmp_path / "plain" / "config.json").get("internvl", {})
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_tokenizer_s_files_come_back_unchanged(family: str, tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "a", family)

@@ -47,6 +47,7 @@ def test_what_is_written_reads_back_the_same(family: str, layout: Layout, tmp_pa
         {"min_tiles": 2, "max_tiles": 40},
         {"use_thumbnail": False},
         {"dynamic_tiling": False},
+        {"tile_policy": "fit"},
         {"template": "Hermes-2", "release": "InternVL-Chat-V1-2"},
         {"template": "internvl_hf"},
         {"image_size": 112},

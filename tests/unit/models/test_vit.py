@@ -49,6 +49,29 @@ def test_the_class_token_keeps_its_position_at_any_size():
     torch.testing.assert_close(model.positions(3, 7)[:, 0], model.position_embedding[:, 0])
 
 
+@pytest.mark.parametrize("origin", [(0, 0), (1, 2), (2, 0)])
+@pytest.mark.parametrize(("rows", "columns"), [(2, 2), (1, 2)])
+def test_a_window_has_the_positions_that_its_place_in_the_whole_tile_has(origin, rows, columns):
+    model = tower()
+    with torch.no_grad():
+        model.position_embedding.normal_(generator=torch.Generator().manual_seed(5))
+    top, left = origin
+    whole = pixels()
+    window = whole[:, :, 14 * top : 14 * (top + rows), 14 * left : 14 * (left + columns)]
+    grid = model.embed(whole)[:, 1:].unflatten(1, (4, 4))
+    expected = grid[:, top : top + rows, left : left + columns].flatten(1, 2)
+    found = model.embed(window, origin)
+    torch.testing.assert_close(found[:, 1:], expected)
+    torch.testing.assert_close(found[:, 0], model.embed(whole)[:, 0])
+    scaled = model.embed(window)  # without a place its positions are those of the whole grid, scaled
+    assert not torch.allclose(scaled[:, 1:], found[:, 1:])
+
+
+def test_a_window_of_the_whole_tile_is_the_tile():
+    model = tower()
+    torch.testing.assert_close(model(pixels(), origin=(0, 0)), model(pixels()))
+
+
 def test_sides_off_the_patch_grid_are_refused():
     with pytest.raises(RequestError, match="60x56 pixels.*patch size 14"):
         tower()(pixels(h=60))
