@@ -1,5 +1,7 @@
 """Stages that ask places what they show: they learn, and hand their heads to the stage after the next."""
 
+import shutil
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -35,6 +37,7 @@ kind = "muon"
 learning_rate = 5e-3
 [run]
 steps = 10
+save_every = {every}
 precision = "float32"
 threads = 1
 tensorboard = false
@@ -45,6 +48,7 @@ def train(folder, name, model, **changes):
     values = {
         "output": folder / name, "model": model, "dense": "false", "tile_size": 28, "policy": "fit", "max_tiles": 1,
         "skill": "words", "decoder": "false", "vision": "false", "kind": "sft", "weight": 0.0,
+        "every": 200,
     } | changes  # fmt: skip
     path = folder / f"{name}.toml"
     path.write_text(STAGE.format(**values))
@@ -79,6 +83,18 @@ def test_a_stage_on_windows_of_the_tile_leaves_heads_which_later_stages_inherit(
     learnt = load_file(folder / "3" / HEADS)
     assert not torch.equal(learnt["heads.token_glyphs.weight"], first["heads.token_glyphs.weight"])
     assert both[0]["token_glyphs"] < steps[0]["token_glyphs"]
+
+
+def test_a_stage_with_heads_and_muon_goes_on_exactly_where_it_was_stopped(folder):
+    settings = {"kind": "dense", "dense": "true", "decoder": "true", "skill": "letters"}
+    whole = train(folder, "whole", folder / "model", every=4, **settings)
+    train(folder, "cut", folder / "model", every=4, **settings)
+    for step in (8, 10):  # as if it had been killed after step 4
+        shutil.rmtree(folder / "cut" / "checkpoints" / f"step-{step:08d}")
+    cut = train(folder, "cut", folder / "model", every=4, **settings)
+    assert [step["loss"] for step in cut] == [step["loss"] for step in whole]
+    ours, theirs = (load_file(folder / name / HEADS) for name in ("cut", "whole"))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
 def test_a_window_that_is_no_whole_number_of_image_tokens_is_refused(folder, capsys):
