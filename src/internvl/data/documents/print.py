@@ -223,7 +223,8 @@ def _fill(
     language = pick_language(rng, assets, split, english=1.0 if plain else 0.5, other=0.0, choices=EUROPEAN)
     values = Values(rng, split, language)
     if plain:
-        path, ink = rng.choice(find_fonts().plain), (0, 0, 0)
+        fonts = find_fonts()
+        path, ink = rng.choice(fonts.plain if split == "train" else fonts.held_out), (0, 0, 0)
     else:
         path = rng.choice(find_hands(split) if rng.random() < 0.06 else files_of(language, split))
         ink = _ground(rng, image, area, split)
