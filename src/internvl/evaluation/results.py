@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from internvl.data.absent import says_absent
 from internvl.evaluation.aims import AIMS, Aim
 from internvl.evaluation.figures import Figure, group_rows, make_figure, make_figures
 from internvl.evaluation.item import EvalSet
 from internvl.evaluation.journal import Row
-from internvl.evaluation.text_metrics import says_absent
 
 MAX_GROUPS = 130
 """Most values of a fact that a set is parted by."""

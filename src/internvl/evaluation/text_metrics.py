@@ -12,6 +12,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
+from internvl.data.absent import says_absent
 from internvl.evaluation.edit_distance import edit_distance, nearest_part, normalised_distance
 from internvl.evaluation.numbers import find_number
 from internvl.evaluation.verdict import Metric, Truth, Verdict
@@ -219,25 +220,6 @@ def any_of_names(answer: str, truth: Truth) -> Verdict:
 
 def _name(text: str) -> str:
     return _ARTICLE.sub("", plain(text).casefold()).replace("-", " ")
-
-
-_NOT_THERE = re.compile(
-    r"\bthere(?:'s| is| are| was| were)(?: no\b|n't)"
-    r"|\b(?:not|isn't|aren't|no(?=\s)|nothing|cannot|can't|don't|doesn't)\b.*"
-    r"\b(?:picture|image|photo|document|page|chart|table|video|clip|frame|screen|text"
-    r"|shown?|seen?|visible|given|present|found|mentioned|appears?|contain|there)\b"
-    r"|\b(?:unanswerable|not applicable)\b",
-    re.IGNORECASE | re.DOTALL,
-)
-
-
-def says_absent(answer: str) -> bool:
-    """Whether an answer says that what is asked for is not there.
-
-    >>> says_absent("There is no cow in the video."), says_absent("No. 253, Jalan Castle"), says_absent("no")
-    (True, False, False)
-    """
-    return _NOT_THERE.search(answer) is not None
 
 
 def absent(answer: str, truth: Truth) -> Verdict:

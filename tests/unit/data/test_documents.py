@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from internvl.data.documents.asking import _NOT_THERE_FORMS, NOT_THERE, says_absent
+from internvl.data.absent import says_absent
 from internvl.data.documents.coverage import covers
 from internvl.data.documents.language import read_language, split_of
 from internvl.data.documents.sheet import Sheet, Style, wrap
@@ -90,11 +90,6 @@ def test_amounts_add_up(skill):
         assert cents(fields["total"]) == goods + extra
         if "change" in fields:
             assert cents(fields["cash"]) - cents(fields["change"]) == cents(fields["total"])
-
-
-def test_every_way_to_say_that_a_thing_is_missing_is_recognised():
-    assert all(says_absent(form.format(what="date")) for form in (NOT_THERE, *_NOT_THERE_FORMS))
-    assert not any(map(says_absent, ("12.50", "No. 18, Jalan Lake", "November", "Notting Hill")))
 
 
 def test_a_table_covers_every_place_once():

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import random
-import re
 from collections.abc import Mapping, Sequence
 
 from internvl.data.sample import Split, Turn
@@ -21,10 +20,6 @@ _NOT_THERE_FORMS = (
     "The {what} is not in the picture.",
     "There is no {what} in the picture.",
     "No {what} can be seen in the picture.",
-)
-_ABSENT = re.compile(
-    r"\b(?:not|no|nothing)\b.*\b(?:picture|image|document|shown|seen|visible|given)\b",
-    re.IGNORECASE | re.DOTALL,
 )
 
 FIELD_QUESTIONS = (
@@ -103,15 +98,6 @@ KEYS_QUESTIONS = (
     "Give me {keys} in JSON form.",
     "Read {keys}; answer as JSON, null for what is missing.",
 )
-
-
-def says_absent(answer: str) -> bool:
-    """Whether an answer says that a thing is not in the picture (the metric `absent`).
-
-    >>> says_absent("There is no date of birth in the picture."), says_absent("12.50")
-    (True, False)
-    """
-    return bool(_ABSENT.search(answer))
 
 
 def choose(rng: random.Random, forms: Sequence[str], split: Split) -> str:
