@@ -1,6 +1,9 @@
 """Stages that ask places what they show: they learn, and hand their heads to the stage after the next."""
 
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -44,7 +47,7 @@ tensorboard = false
 """
 
 
-def train(folder, name, model, **changes):
+def write_stage(folder, name, model, **changes):
     values = {
         "output": folder / name, "model": model, "dense": "false", "tile_size": 28, "policy": "fit", "max_tiles": 1,
         "skill": "words", "decoder": "false", "vision": "false", "kind": "sft", "weight": 0.0,
@@ -52,7 +55,11 @@ def train(folder, name, model, **changes):
     } | changes  # fmt: skip
     path = folder / f"{name}.toml"
     path.write_text(STAGE.format(**values))
-    assert run(["train", str(path)]) == 0
+    return path
+
+
+def train(folder, name, model, settings=(), **changes):
+    assert run(["train", str(write_stage(folder, name, model, **changes)), *settings]) == 0
     return [event for event in read_log(folder / name) if event["kind"] == "step"]
 
 
@@ -95,6 +102,35 @@ def test_a_stage_with_heads_and_muon_goes_on_exactly_where_it_was_stopped(folder
     assert [step["loss"] for step in cut] == [step["loss"] for step in whole]
     ours, theirs = (load_file(folder / name / HEADS) for name in ("cut", "whole"))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.slow
+def test_two_processes_learn_places_and_answers_as_one_does_and_leave_the_heads(folder):
+    values = {
+        "data.packing": "false", "run.global_batch_size": 4, "run.micro_batch_size": 2, "run.steps": 4,
+        "run.device": "cpu", "export.dtype": "float32",
+    }  # fmt: skip
+    settings = [word for name, value in values.items() for word in ("--set", f"{name}={value}")]
+    stage = {"dense": "true", "weight": 0.5, "tile_size": 56}
+    one = train(folder, "one", folder / "model", settings, **stage)
+    path = write_stage(folder, "two", folder / "model", **stage)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    done = subprocess.run(
+        [*launch, "-m", "internvl", "train", str(path), *settings],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    two = [event for event in read_log(folder / "two") if event["kind"] == "step"]
+    for key in ("loss", "token_glyphs", "patch_thing"):
+        assert [step[key] for step in two] == pytest.approx(
+            [step[key] for step in one], rel=1e-3, abs=1e-6
+        ), key
+    ours, theirs = (load_file(folder / name / HEADS) for name in ("two", "one"))
+    for name in theirs:
+        torch.testing.assert_close(ours[name], theirs[name], rtol=1e-2, atol=1e-3, msg=name)
 
 
 def test_a_window_that_is_no_whole_number_of_image_tokens_is_refused(folder, capsys):

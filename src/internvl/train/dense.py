@@ -189,6 +189,13 @@ class DenseHeads(nn.Module):
             losses[name] = F.cross_entropy(logits, labels.flatten(), weight=weight, reduction="sum")
         return losses
 
+    def unasked(self) -> dict[str, Tensor]:
+        """Return losses of 0 that have gradients, of 0: of a batch that asks nothing, beside others that do."""
+        return {
+            name: 0.0 * torch.stack([parameter.sum() for parameter in head.parameters()]).sum()
+            for name, head in self.heads.items()
+        }
+
     @staticmethod
     def weights() -> dict[str, float]:
         """Weight of each head's mean loss."""

@@ -50,11 +50,28 @@ class Muon(torch.optim.AdamW):
         grad = parameter.grad
         assert grad is not None
         momentum.lerp_(grad, 1 - MOMENTUM)
-        ahead = grad.lerp(momentum, MOMENTUM)  # Nesterov's
+        ahead = _whole(grad.lerp(momentum, MOMENTUM))  # Nesterov's
         stacked = ahead.unflatten(0, (group["matrices"], -1))  # (n * R, C) -> (n, R, C)
         scale = ADAMW_RMS * math.sqrt(max(stacked.shape[1:]))
         parameter.mul_(1 - group["lr"] * group["weight_decay"])
-        parameter.add_(orthogonalized(stacked).flatten(0, 1), alpha=-group["lr"] * scale)
+        update = _share(orthogonalized(stacked).flatten(0, 1), parameter)
+        parameter.add_(update, alpha=-group["lr"] * scale)
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    """All of a matrix that is shared out over processes: its singular values are no matter of some of its rows."""
+    gather = getattr(tensor, "full_tensor", None)
+    return tensor if gather is None else gather()
+
+
+def _share(tensor: Tensor, like: Tensor) -> Tensor:
+    """This process's share of what all have computed alike."""
+    if not hasattr(like, "device_mesh"):
+        return tensor
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    assert isinstance(like, DTensor)
+    return distribute_tensor(tensor, like.device_mesh, like.placements, src_data_rank=None)
 
 
 def orthogonalized(matrices: Tensor) -> Tensor:

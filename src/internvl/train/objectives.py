@@ -111,6 +111,10 @@ class TokenLoss(nn.Module):
         elif self.needs_tile:
             side = self.model.config.image_size
             unused = self.see(torch.zeros(1, 3, side, side, device=batch.input_ids.device))[1].sum()
+        if self.heads is not None and not found:
+            found = self.heads.unasked()
+            if unused is not None:
+                found = {name: loss + 0.0 * unused for name, loss in found.items()}
         if answers:
             hidden = self.hidden_states(batch, image_embeds, unused)[:, :-1]
             counted = target_mask(batch)

@@ -38,7 +38,7 @@ from internvl.train.loop import BatchSource, Trainer, Watchers
 from internvl.train.objectives import Objective, SupervisedObjective, TokenLoss
 from internvl.train.optimizer import WeightAverage, make_optimizer
 from internvl.train.pairs import make_pair_batches
-from internvl.train.parallel import Ranks, grouped, shard
+from internvl.train.parallel import Ranks, grouped, shard, whole
 from internvl.train.preference import PreferenceObjective, answer_logps
 from internvl.train.recipes import to_tree
 from internvl.train.report import RunLog
@@ -288,7 +288,10 @@ def export(trainer: Trainer, config: TrainConfig) -> Path | None:
 
     target = Path(config.output) / FINAL_NAME
     model = trainer.losses.model
+    heads = trainer.losses.heads
     with trainer.average.applied() if trainer.average is not None else nullcontext():
+        # all ranks together, before the first one goes on alone
+        asked = {} if heads is None else {name: whole(t).cpu() for name, t in heads.state_dict().items()}
         if trainer.where.size > 1:
             model = _gathered(model, config, trainer.where)
             if not trainer.where.is_first:
@@ -299,8 +302,8 @@ def export(trainer: Trainer, config: TrainConfig) -> Path | None:
             merge_lora(model)
         written = save_as(model, target, config)
         inherited = Path(config.model.path) / HEADS_NAME
-        if trainer.losses.heads is not None and trainer.where.size == 1:
-            save_file(trainer.losses.heads.state_dict(), target / HEADS_NAME)
+        if asked:
+            save_file(asked, target / HEADS_NAME)
         elif not config.model.from_scratch and inherited.is_file():  # for a later stage that asks again
             copyfile(inherited, target / HEADS_NAME)
         return written

@@ -84,7 +84,7 @@ def completed(config: TrainConfig, num_ranks: int = 1) -> int | None:
     final = output / FINAL_NAME
     if not (output / RECIPE_NAME).exists() or not (_is_model(final) or _is_adapter(final)):
         return None
-    if config.objective.asks_places and num_ranks == 1 and not (final / HEADS_NAME).is_file():
+    if config.objective.asks_places and not (final / HEADS_NAME).is_file():
         return None
     then = json.loads((output / RECIPE_NAME).read_text(encoding="utf-8"))
     if config.run.epochs:

@@ -20,7 +20,9 @@ from internvl.train.dense import (
     tile_targets,
     unasked,
 )
+from internvl.train.objectives import SupervisedObjective, TokenLoss
 from internvl.types import TileGrid
+from training import make_sample, packed
 
 GRID, FACTOR, PATCH = 4, 2, 14
 SIDE = GRID * PATCH
@@ -156,3 +158,16 @@ def test_the_loss_counts_only_what_is_asked_and_empty_places_little():
     assert counts["patch_glyph"] == pytest.approx(1 + 15 * NOTHING_WEIGHT)
     assert counts["token_glyphs"] == pytest.approx(1 + (4 * SLOTS - 1) * NOTHING_WEIGHT)
     assert counts["patch_thing"] == pytest.approx(16 * NOTHING_WEIGHT)
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_batch_that_asks_no_place_costs_nothing_and_reaches_every_head(answers):
+    """Several processes add up the same names, whatever pictures each of them has."""
+    losses = TokenLoss(tiny_model().requires_grad_(True), DenseHeads(tiny_model().config))
+    objective = SupervisedObjective(answers=float(answers), dense=1.0)
+    for tiles in (0, 1):
+        terms = objective(losses, packed([make_sample(3, tiles=tiles)])).terms
+        assert terms.keys() == objective.weights.keys()
+        assert all(terms[name] == 0 for name in HEADS)
+        torch.stack(list(terms.values())).sum().backward()
+        assert all(not p.grad.any() for p in losses.heads.parameters())
