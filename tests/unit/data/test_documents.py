@@ -10,7 +10,7 @@ from internvl.data.absent import says_absent
 from internvl.data.documents.coverage import covers
 from internvl.data.documents.language import read_language, split_of
 from internvl.data.documents.sheet import Sheet, Style, wrap
-from internvl.data.documents.table import Cell, Table
+from internvl.data.documents.table_grid import Cell, Table
 from internvl.data.documents.typefaces import find_hands, find_typefaces
 from internvl.data.documents.values import Money
 from internvl.data.fonts import find_fonts

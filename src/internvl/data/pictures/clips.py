@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw
 from internvl.data.colours import COLOURS, Rgb, distance, draw_colour
 from internvl.data.fonts import find_fonts, load_font
 from internvl.data.objects import SHAPES, draw_shape
+from internvl.data.pictures import clip_phrases as phrases
 from internvl.data.pictures.art import ArtBook, find_art
 from internvl.data.pictures.asking import NUMBER, WORD, YES_NO, absent_answer, phrase
 from internvl.data.pictures.english import everyday, is_counted, plural, with_article
@@ -26,93 +27,6 @@ from internvl.data.sample import Assets, DataSample, Json, Split, Turn
 
 NUM_FRAMES = 8
 SIZES = ((224, 224), (256, 256), (288, 216), (320, 240), (336, 336))
-WHAT_MOVES = (
-    "What object moves?", "What is moving?", "Which object moves in the video?", "What moves in this clip?",
-    "Name the moving object.", "Which thing changes its place?", "What travels across the picture?",
-    "Tell me what moves in the video.",
-)  # fmt: skip
-DIRECTION = (
-    "In which direction does it move: left to right, right to left, top to bottom or bottom to top?",
-    "Which way does it move?", "In which direction does the {x} move?", "Where does the {x} move?",
-    "What is the direction of the movement?", "How does the {x} move through the picture?",
-    "From where to where does it move?", "Tell me the direction in which the {x} moves.",
-)  # fmt: skip
-AT_END = (
-    'How many "{x}" are visible at the end of the video?', "How many {n} are there at the end?",
-    "How many {n} are in the last frame?", "Count the {n} at the end of the clip.",
-    "At the end, how many {n} do you see?",
-    "How many {n} does the final frame show?", "What is the number of {n} at the end of the video?",
-    "When the clip ends, how many {n} are visible?",
-)  # fmt: skip
-AT_START = (
-    'How many "{x}" are visible at the start of the video?', "How many {n} are there at the beginning?",
-    "How many {n} are in the first frame?", "Count the {n} at the start of the clip.",
-    "At the start, how many {n} do you see?",
-    "How many {n} does the first frame show?", "What is the number of {n} at the start of the video?",
-    "When the clip begins, how many {n} are visible?",
-)  # fmt: skip
-COME_OR_GO = (
-    "Do objects appear or disappear over time?", "Do things come or go in this video: appear or disappear?",
-    "Does the number of objects grow or shrink? Answer appear or disappear.",
-    "Appear or disappear: what do the objects do?",
-    "What happens to the objects over time, do they appear or disappear?", "Are objects appearing or disappearing?",
-    "Do more objects appear, or do they disappear?", "Over the clip, do the objects appear or disappear?",
-)  # fmt: skip
-WHICH_COMES = (
-    "What appears first?", "Which object appears first?", "What is the first thing to appear?",
-    "Which object comes first?",
-    "Name the object that appears first.", "What shows up first in the video?",
-    "Which thing is seen before all others?",
-    "What can be seen from the first frame on?",
-)  # fmt: skip
-WHICH_LAST = (
-    "What appears last?", "Which object appears last?", "What is the last thing to appear?",
-    "Which object comes last?",
-    "Name the object that appears last.", "What shows up last in the video?", "Which thing joins last?",
-    "What is new in the last frames?",
-)  # fmt: skip
-FRAME_OF = (
-    "In which frame does the {x} first appear?", "From which frame on is the {x} visible?",
-    "What is the number of the first frame with the {x}?", "Which frame shows the {x} for the first time?",
-    "When does the {x} appear? Give the frame number.", "The {x} appears first in which frame?",
-    "Give the number of the frame in which the {x} shows up.", "First frame with the {x}?",
-)  # fmt: skip
-COLOUR_AT = (
-    "What colour is the {x} at the {t}?", "What color is the {x} at the {t}?",
-    "Which color does the {x} have at the {t}?",
-    "At the {t}, what color is the {x}?", "What is the color of the {x} at the {t} of the video?",
-    "Tell me the colour of the {x} at the {t}.", "Name the color of the {x} at the {t} of the clip.",
-    "Which colour is the {x} at the {t}?",
-)  # fmt: skip
-TURNS = (
-    "What happens to the {x}?", "How does the {x} change?", "What changes in the video?",
-    "Describe the change of the {x}.",
-    "What change do you see?", "How does the {x} look at the start and at the end?",
-    "What does the {x} do over time?",
-    "Tell me what happens in the clip.",
-)  # fmt: skip
-SHOWN = (
-    "Which {n} are shown, in order?", "Read the {n} in the order in which they appear.", "List the {n} in order.",
-    "What {n} does the video show, one after the other?", "Which {n} can be read, from first to last?",
-    "Write down the {n} of the frames in order.", "Tell me the {n} in the order shown.", "What {n} appear, in order?",
-)  # fmt: skip
-ORDINAL_SHOWN = (
-    "What is the {o} {n} shown?", "Which {n} is shown {o}?", "Read the {o} {n}.", "What is the {o} {n}?",
-    "Which {n} appears {o}?", "Tell me the {o} {n} of the video.", "The {o} {n}: what is it?",
-    "Give the {o} {n} shown.",
-)  # fmt: skip
-JUMPS = (
-    "How many times does the object jump?", "How often does it jump?", "How many jumps are there?",
-    "Count the jumps.",
-    "How many times does the {x} jump?", "How often does the {x} go up?", "What is the number of jumps?",
-    "How many jumps does the {x} make?",
-)  # fmt: skip
-EXISTS = (
-    "Does the video show {x}?", "Is there {x} in the video?", "Can you see {x} in the clip?",
-    "Does {x} appear in any frame?",
-    "Do you see {x} in the video?", "Is {x} ever visible?", "Does this clip contain {x}?",
-    "Is {x} in any of the frames?",
-)  # fmt: skip
 WORDS = (
     "LION", "APPLE", "RIVER", "CLOUD", "STONE", "PIANO", "GREEN", "NORTH", "LIGHT", "HOUSE", "OCEAN", "TRAIN",
     "SUGAR",
@@ -189,7 +103,7 @@ def _whether(rng: random.Random, cast: _Cast, shown: Sequence[Kind]) -> Callable
     def ask() -> Turn | None:
         there = rng.random() < 0.5 or not cast.absent
         name = _said(rng, rng.choice(shown)) if there else rng.choice(cast.absent)
-        question = phrase(rng, EXISTS, YES_NO, x=with_article(name))
+        question = phrase(rng, phrases.EXISTS, YES_NO, x=with_article(name))
         return Turn(question=question, answer="yes" if there else "no", metric="yesno")
 
     return ask
@@ -200,7 +114,7 @@ def _absent_way(rng: random.Random, cast: _Cast) -> Callable[[], Turn | None]:
         if not cast.absent or rng.random() < 0.5:
             return None
         name = rng.choice(cast.absent)
-        forms = [form for form in (*DIRECTION, *FRAME_OF) if "{x}" in form]
+        forms = [form for form in (*phrases.DIRECTION, *phrases.FRAME_OF) if "{x}" in form]
         return Turn(question=phrase(rng, forms, x=name), answer=absent_answer(name, "video"), metric="absent")
 
     return ask
@@ -248,8 +162,8 @@ def _move(rng: random.Random, cast: _Cast, split: Split) -> Clip:
     name = _said(rng, kind)
     clip = Clip(frames=frames, event="move", truth={"object": _name(kind), "way": way, "boxes": boxes})
     clip.makers = [
-        lambda: Turn(question=phrase(rng, WHAT_MOVES, WORD), answer=_name(kind), metric=_metric(kind)),
-        lambda: Turn(question=phrase(rng, DIRECTION, x=name), answer=way, metric="exact_ci"),
+        lambda: Turn(question=phrase(rng, phrases.WHAT_MOVES, WORD), answer=_name(kind), metric=_metric(kind)),
+        lambda: Turn(question=phrase(rng, phrases.DIRECTION, x=name), answer=way, metric="exact_ci"),
         _whether(rng, cast, [kind, *still]), _absent_way(rng, cast),
     ]  # fmt: skip
     return clip
@@ -293,7 +207,7 @@ def _appear(rng: random.Random, cast: _Cast, split: Split) -> Clip:
 
     def come_or_go() -> Turn | None:
         answer = "appear" if coming else "disappear"
-        return Turn(question=rng.choice(COME_OR_GO), answer=answer, metric="exact_ci")
+        return Turn(question=rng.choice(phrases.COME_OR_GO), answer=answer, metric="exact_ci")
 
     def ends(forms: Sequence[str], i: int) -> Callable[[], Turn | None]:
         def ask() -> Turn | None:
@@ -308,13 +222,19 @@ def _appear(rng: random.Random, cast: _Cast, split: Split) -> Clip:
         i = rng.randrange(len(things))
         if not coming or names.count(names[i]) > 1:
             return None
-        question = phrase(rng, FRAME_OF, NUMBER, x=names[i])
+        question = phrase(rng, phrases.FRAME_OF, NUMBER, x=names[i])
         return Turn(question=question, answer=str(when[i] + 1), metric="exact_number")
 
     clip.makers = [
-        lambda: number_at(AT_END, last), lambda: number_at(AT_START, first), come_or_go, ends(WHICH_COMES, 0),
-        ends(WHICH_LAST, -1), frame_of, _whether(rng, cast, [thing.kind for thing in things]), _absent_way(rng, cast),
-    ]  # fmt: skip
+        lambda: number_at(phrases.AT_END, last),
+        lambda: number_at(phrases.AT_START, first),
+        come_or_go,
+        ends(phrases.WHICH_COMES, 0),
+        ends(phrases.WHICH_LAST, -1),
+        frame_of,
+        _whether(rng, cast, [thing.kind for thing in things]),
+        _absent_way(rng, cast),
+    ]
     return clip
 
 
@@ -351,12 +271,14 @@ def _colour(rng: random.Random, cast: _Cast, split: Split) -> Clip:
     def colour_at(end: bool) -> Turn | None:
         word = rng.choice(("end",) if end else ("start", "beginning"))
         answer = after if end else before
-        return Turn(question=phrase(rng, COLOUR_AT, WORD, x=shape, t=word), answer=answer, metric="exact_ci")
+        return Turn(
+            question=phrase(rng, phrases.COLOUR_AT, WORD, x=shape, t=word), answer=answer, metric="exact_ci"
+        )
 
     clip.makers = [
         lambda: colour_at(False), lambda: colour_at(True),
         lambda: Turn(
-            question=rng.choice(TURNS).format(x=shape), answer=f"The {shape} changes from {before} to {after}.",
+            question=rng.choice(phrases.TURNS).format(x=shape), answer=f"The {shape} changes from {before} to {after}.",
             metric="anls"
         ),
     ]  # fmt: skip
@@ -393,11 +315,17 @@ def _text(rng: random.Random, cast: _Cast, split: Split) -> Clip:
             if i == count - 1
             else ("first", "second", "third", "fourth", "fifth", "sixth", "seventh")[i]
         )
-        return Turn(question=phrase(rng, ORDINAL_SHOWN, o=word, n=noun), answer=texts[i], metric="exact")
+        return Turn(
+            question=phrase(rng, phrases.ORDINAL_SHOWN, o=word, n=noun), answer=texts[i], metric="exact"
+        )
 
     clip.makers = [
-        lambda: Turn(question=phrase(rng, SHOWN, n=noun + "s"), answer=" ".join(texts), metric="anls"), one, one,
-    ]  # fmt: skip
+        lambda: Turn(
+            question=phrase(rng, phrases.SHOWN, n=noun + "s"), answer=" ".join(texts), metric="anls"
+        ),
+        one,
+        one,
+    ]
     return clip
 
 
@@ -417,8 +345,8 @@ def _jump(rng: random.Random, cast: _Cast, split: Split) -> Clip:
     name = _said(rng, kind)
     clip = Clip(frames=frames, event="jump", truth={"object": _name(kind), "jumps": times, "boxes": boxes})
     clip.makers = [
-        lambda: Turn(question=phrase(rng, JUMPS, NUMBER, x=name), answer=str(times), metric="exact_number"),
-        lambda: Turn(question=phrase(rng, WHAT_MOVES, WORD), answer=_name(kind), metric=_metric(kind)),
+        lambda: Turn(question=phrase(rng, phrases.JUMPS, NUMBER, x=name), answer=str(times), metric="exact_number"),
+        lambda: Turn(question=phrase(rng, phrases.WHAT_MOVES, WORD), answer=_name(kind), metric=_metric(kind)),
         _whether(rng, cast, [kind]), _absent_way(rng, cast),
     ]  # fmt: skip
     return clip

@@ -14,7 +14,7 @@ from internvl.data.pictures.art import find_art
 from internvl.data.pictures.asking import NUMBER, WORD, YES_NO, Asker, ask, phrase
 from internvl.data.pictures.english import everyday, is_counted, plural, with_article
 from internvl.data.pictures.scene import absent_names, choose_kinds, fitting_ground, spread
-from internvl.data.pictures.scene_questions import full_name
+from internvl.data.pictures.scene_view import full_name
 from internvl.data.pictures.shapes import COLOURS_ALIKE, SHAPES_ALIKE, absent_shapes, apart
 from internvl.data.pictures.things import Box, Kind, Layout, Thing, compose, draw_thing
 from internvl.data.sample import Assets, DataSample, Split, Turn, box_answer

@@ -12,7 +12,8 @@ from internvl.data.pictures.art import ArtBook, Concept, find_art
 from internvl.data.pictures.asking import ask
 from internvl.data.pictures.english import plural
 from internvl.data.pictures.grounds import Ground, draw_ground
-from internvl.data.pictures.scene_questions import ASKERS, View
+from internvl.data.pictures.scene_questions import ASKERS
+from internvl.data.pictures.scene_view import View
 from internvl.data.pictures.shapes import make_shape
 from internvl.data.pictures.things import Kind, art_kind, compose, stands_out
 from internvl.data.sample import Assets, DataSample, Split

@@ -8,7 +8,8 @@ from internvl.data.colours import COLOURS
 from internvl.data.objects import SHAPES
 from internvl.data.pictures.asking import ask
 from internvl.data.pictures.grounds import draw_ground
-from internvl.data.pictures.scene_questions import ASKERS, View
+from internvl.data.pictures.scene_questions import ASKERS
+from internvl.data.pictures.scene_view import View
 from internvl.data.pictures.things import Kind, compose
 from internvl.data.sample import Assets, DataSample, Split
 
