@@ -27,8 +27,9 @@ def show(stages: Sequence[Stage], num_rows: int, *, as_json: bool) -> None:
     from internvl.train.stages import check_stages
 
     out = console()
+    num_ranks = int(os.environ.get("WORLD_SIZE", "1"))
     if len(stages) == 1:
-        prediction, batches, processor = _predict(stages[0].config)
+        prediction, batches, processor = _predict(stages[0].config, num_ranks)
         if as_json:
             print_json(facts(prediction))
         else:
@@ -36,7 +37,7 @@ def show(stages: Sequence[Stage], num_rows: int, *, as_json: bool) -> None:
         return
     found: list[dict[str, Any]] = []
     total_s = 0.0
-    for number, (stage, step) in enumerate(zip(stages, check_stages(stages), strict=True), 1):
+    for number, (stage, step) in enumerate(zip(stages, check_stages(stages, num_ranks), strict=True), 1):
         about: dict[str, Any] = {
             "recipe": str(stage.recipe),
             "output": stage.config.output,
@@ -57,7 +58,7 @@ def show(stages: Sequence[Stage], num_rows: int, *, as_json: bool) -> None:
                     f"{stage.config.model.path} is not there yet: predicted with the shape of {config.model.path}"
                 )
             )
-        prediction, batches, processor = _predict(config)
+        prediction, batches, processor = _predict(config, num_ranks)
         about |= facts(prediction)
         total_s += prediction.total_seconds
         if not as_json:
@@ -69,12 +70,11 @@ def show(stages: Sequence[Stage], num_rows: int, *, as_json: bool) -> None:
         out.print(plain(f"time of all stages: {duration(total_s)}"))
 
 
-def _predict(config: TrainConfig) -> tuple[Prediction, list[Any], Processor]:
+def _predict(config: TrainConfig, num_ranks: int) -> tuple[Prediction, list[Any], Processor]:
     from internvl.train.parallel import Ranks
     from internvl.train.predict import predict
     from internvl.train.setup import make_model, make_processor, make_source, with_steps
 
-    num_ranks = int(os.environ.get("WORLD_SIZE", "1"))
     processor = make_processor(config)
     config = with_steps(config, processor, num_ranks)
     source = make_source(config, processor, Ranks())
