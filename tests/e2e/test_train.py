@@ -207,6 +207,53 @@ def test_two_processes_have_the_losses_of_one(files, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("objective", ["sft", "mpo"])
+@pytest.mark.parametrize("order", [(2, 1), (1, 2)])
+def test_a_run_goes_on_with_another_number_of_processes(files, tmp_path, objective, order):
+    rows = "rows.jsonl" if objective == "sft" else "pairs.jsonl"
+    values = {
+        "objective.kind": objective,
+        "optimizer.ema_decay": 0.5,
+        "model.drop_path": 0.0,
+        "run.global_batch_size": 4,
+        "run.micro_batch_size": 2,
+        "run.device": "cpu",
+        "export.dtype": "float32",
+    }
+    settings = [word for name, value in values.items() for word in ("--set", f"{name}={value}")]
+    one, moved = tmp_path / "one", tmp_path / "moved"
+    assert (
+        run(
+            [
+                "train",
+                recipe(files, one, packing="false", rows=rows),
+                *settings,
+                "--set",
+                "run.steps=6",
+                "--set",
+                "schedule.kind=constant",
+            ]
+        )
+        == 0
+    )
+    path = recipe(files, moved, packing="false", rows=rows)
+    for processes, steps in zip(order, (3, 6), strict=True):
+        launch = [sys.executable, "-m"]
+        if processes > 1:
+            launch += ["torch.distributed.run", "--nproc-per-node", str(processes), "--standalone", "-m"]
+        done = subprocess.run(
+            [*launch, "internvl", "train", path, *settings, "--set", f"run.steps={steps}"]
+            + ["--set", "schedule.kind=constant"],
+            capture_output=True,
+            text=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr[-4000:]
+    assert losses(moved) == pytest.approx(losses(one), rel=1e-4)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("family", "processes"), [("qwen2", 2), ("qwen3", 4)])
 def test_processes_that_divide_the_layers_have_the_losses_of_one(files, tmp_path, family, processes):
     write_checkpoint(tmp_path / "model", family)

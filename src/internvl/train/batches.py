@@ -6,8 +6,9 @@ The state holds which rows wait to be put together; their samples are made again
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 from internvl.errors import ConfigError
@@ -57,6 +58,7 @@ class TrainBatches:
         """How full the rows are; of padded batches, a row is one conversation."""
         self._packer = packer
         self._ready: deque[list[_Drawn]] = deque()
+        self._inherited: deque[Draw] = deque()
         self._ended = False
 
     def __iter__(self) -> TrainBatches:
@@ -67,7 +69,7 @@ class TrainBatches:
             if self._ended:
                 raise StopIteration
             try:
-                drawn = _Drawn(*self.dataset.draw())
+                drawn = self._draw()
             except StopIteration:
                 self._ended = True
                 self._ready.extend(self._packer.flush())
@@ -84,6 +86,12 @@ class TrainBatches:
             self.report.note([drawn])
         return collate(samples, averaging=self.averaging, pad_id=self.pad_id)
 
+    def _draw(self) -> _Drawn:
+        if not self._inherited:
+            return _Drawn(*self.dataset.draw())
+        draw = self._inherited.popleft()
+        return _Drawn(draw, self.dataset.again(draw))
+
     def state_dict(self) -> dict[str, Any]:
         """Return what a later run needs to go on behind the last batch, as JSON takes it."""
         return {
@@ -91,6 +99,7 @@ class TrainBatches:
             "waiting": [[list(drawn.draw) for drawn in group] for group in self._packer.waiting],
             "ready": [[list(drawn.draw) for drawn in group] for group in self._ready],
             "num_shuffled": self._packer.num_shuffled,
+            "inherited": [list(draw) for draw in self._inherited],
             "ended": self._ended,
         }
 
@@ -105,7 +114,30 @@ class TrainBatches:
         self.dataset.load_state_dict(state["dataset"])
         self._packer.restore([self._again(group) for group in state["waiting"]], state["num_shuffled"])
         self._ready = deque(self._again(group) for group in state["ready"])
+        self._inherited = deque(Draw(*draw) for draw in state["inherited"])
         self._ended = state["ended"]
+
+    def load_states_of(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Go on where iterators on another number of ranks stood: no row is lost, none comes twice.
+
+        What they had drawn and not given out is shared out first, in about the order in which it was drawn.
+
+        Raises:
+            CheckpointError: Other data, another seed.
+        """
+        dataset = self.dataset
+        states = list({state["dataset"]["rank"]: state for state in states}.values())  # groups draw alike
+        kept = [
+            [
+                *(Draw(*draw) for group in (*state["ready"], *state["waiting"]) for draw in group),
+                *(Draw(*draw) for draw in state["inherited"]),
+            ]
+            for state in states
+        ]
+        in_turn = [draw for together in zip_longest(*kept) for draw in together if draw is not None]
+        missed = dataset.load_states_of([state["dataset"] for state in states])
+        self._inherited = deque([*in_turn, *missed][dataset.rank :: dataset.world_size])
+        self._ended = False
 
     def _again(self, draws: list[list[Any]]) -> list[_Drawn]:
         return [_Drawn(Draw(*draw), self.dataset.again(Draw(*draw))) for draw in draws]

@@ -2,7 +2,7 @@
 
 `<output>/checkpoints/step-00000123/` holds `rank-<r>/` with what each process alone knows (its place in the data) and
 the shared state: trained weights, optimizer, objective, weight average. One process writes JSON and safetensors
-(`state_files`); several write torch's distributed checkpoints, which can be read by another number of them. Frozen
+(`state_files`); several write torch's distributed checkpoints. Either is read by any number of processes. Frozen
 weights are not written: they come from where the run started.
 """
 
@@ -84,28 +84,26 @@ class Checkpoints:
 
     def load(
         self, step: int, shared: Mapping[str, Any]
-    ) -> tuple[Mapping[str, Any], Mapping[str, Any] | None]:
+    ) -> tuple[Mapping[str, Any], Mapping[str, Any] | list[Mapping[str, Any]]]:
         """Return (shared state, this rank's own) of a step.
 
-        `shared` is the present state, of the same form: distributed checkpoints are read into it. The own state is
-        None where the number of ranks has changed, for then nobody continues where one of them was.
+        `shared` is the present state, of the same form: distributed checkpoints are read into it, whole ones are
+        shared out as it is. Where another number of ranks wrote them, nobody goes on where one of them was: own
+        is then the list of all their states.
 
         Raises:
             CheckpointError: The files are damaged.
         """
         path = self.path(step)
         meta = json.loads((path / _META).read_text(encoding="utf-8"))
-        own = None
+        own: Mapping[str, Any] | list[Mapping[str, Any]]
         if meta["num_ranks"] == self.where.size:
             own = load_tree(path / f"rank-{self.where.rank:05d}")
+        else:
+            own = [load_tree(path / f"rank-{rank:05d}") for rank in range(meta["num_ranks"])]
         if (path / "shared" / ".metadata").exists():
             return _load_distributed(shared, path / "shared"), own
-        if self.where.size > 1:
-            raise CheckpointError(
-                f"{path} was written by one process; {self.where.size} cannot share it out. Export it "
-                "(internvl train with run.steps as it stands) and start from the exported model"
-            )
-        return load_tree(path / "shared"), own
+        return _shared_out(load_tree(path / "shared"), shared), own
 
     def _forget_old(self) -> None:
         for step in self.steps()[: -self.keep] if self.keep else ():
@@ -151,6 +149,19 @@ def _save_distributed(state: Mapping[str, Any], path: Path) -> None:
     import torch.distributed.checkpoint as dcp
 
     dcp.save(dict(state), checkpoint_id=str(path))
+
+
+def _shared_out(whole: Any, like: Any) -> Any:
+    """Return a tree of whole tensors in which those that are shared out in `like` are so, too."""
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    if isinstance(like, Mapping):
+        return {key: _shared_out(value, like[key]) if key in like else value for key, value in whole.items()}
+    if isinstance(like, DTensor):
+        # every rank has read the file: nothing is sent
+        whole = whole.to(like.device, like.dtype)
+        return distribute_tensor(whole, like.device_mesh, like.placements, src_data_rank=None)
+    return whole
 
 
 def _load_distributed(state: Mapping[str, Any], path: Path) -> Mapping[str, Any]:

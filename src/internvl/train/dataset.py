@@ -8,7 +8,7 @@ it is never replaced by another one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -225,6 +225,29 @@ class TrainDataset:
         self.report.num_bad_rows = state["num_bad_rows"]
         self.report.bad_rows = list(state["bad_rows"])
         self._samples = None
+
+    def load_states_of(self, states: Sequence[Mapping[str, Any]]) -> list[Draw]:
+        """Go on behind the furthest of other ranks; return what was drawn for the others before that, but not by them.
+
+        Raises:
+            CheckpointError: Other data, another seed.
+        """
+        furthest = max((state["mixture"] for state in states), key=lambda mixture: int(mixture["num_drawn"]))
+        missed = []
+        for state in states:
+            behind = self._new_mixture()
+            behind.load_state_dict(state["mixture"])
+            while behind.num_drawn < furthest["num_drawn"]:
+                draw = next(behind)
+                if (behind.num_drawn - 1) % state["world_size"] == state["rank"]:
+                    missed.append((behind.num_drawn, draw))
+        self._mixture.load_state_dict(furthest)
+        # one of the new ranks goes on telling of the rows that were left out
+        told = states if self.rank == 0 else ()
+        self.report.num_bad_rows = sum(state["num_bad_rows"] for state in told)
+        self.report.bad_rows = [row for state in told for row in state["bad_rows"]][:LISTED_BAD_ROWS]
+        self._samples = None
+        return [draw for _, draw in sorted(missed)]
 
     def _new_mixture(self) -> Mixture:
         shares = [_share(source, self.config, self.sources) for source in self.sources.values()]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -46,6 +46,10 @@ class BatchSource(Protocol):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from there."""
+        ...
+
+    def load_states_of(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Go on where another number of ranks stood, all of whose states these are, and share out what is left."""
         ...
 
 
@@ -147,7 +151,9 @@ class Trainer:
         self.objective.load_state_dict(shared["objective"])
         if self.average is not None:
             self.average.load_state_dict(shared["average"])
-        if own is not None:
+        if isinstance(own, list):
+            self.source.load_states_of([each["source"] for each in own])
+        else:
             self.source.load_state_dict(own["source"])
         self.step = step
         return True

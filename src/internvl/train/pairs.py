@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from internvl.errors import CheckpointError, ConfigError, DataError
@@ -99,6 +99,14 @@ class PairBatches:
             )
         self.epoch, self.place = state["epoch"], state["place"]
         self.bad_rows = list(state["bad_rows"])
+
+    def load_states_of(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Go on where another number of ranks stood; with unusable rows some may come twice."""
+        self.load_state_dict(min(states, key=lambda state: (state["epoch"], state["place"])))
+        number = self.epoch * len(self.rows) + self.place
+        if number:  # ranks that are even have all drawn up to the next multiple of their number
+            self.epoch, last = divmod(-(-number // len(states)) * len(states) - 1, len(self.rows))
+            self.place = last + 1
 
     def _draw(self) -> int:
         """The number of the next row of this rank."""

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, pairwise
 
 import numpy as np
 import pytest
@@ -54,6 +54,15 @@ def config(folder, *names, **changes):
     return DataConfig(
         **{"meta": meta, "max_tokens": 400, "max_packed_tiles": 14, "packing_buffer": 6, **changes}
     )
+
+
+def documents(batch):
+    """Token ids of each conversation of a batch."""
+    if batch.cu_seqlens is not None:
+        edges = batch.cu_seqlens.tolist()
+        return [tuple(batch.input_ids[0, a:b].tolist()) for a, b in pairwise(edges)]
+    kept = batch.attention_mask if batch.attention_mask is not None else torch.ones_like(batch.input_ids)
+    return [tuple(ids[mask.bool()].tolist()) for ids, mask in zip(batch.input_ids, kept, strict=True)]
 
 
 def where(samples):
@@ -127,6 +136,39 @@ def test_ranks_share_the_order_of_one_process(folder, processor):
     assert [place for together in zip(*parts, strict=True) for place in together] == whole
     with pytest.raises(ConfigError, match="rank 0 of 3, not of rank 1 of 3"):
         ranks[1].load_state_dict(ranks[0].state_dict())
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"packing": False, "group_by_length": True}, {"packer": "reference"}, {"packing": False}]
+)
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (3, 1), (2, 3)])
+def test_another_number_of_ranks_goes_on_without_losing_or_repeating_a_row(
+    folder, processor, changes, before, after
+):
+    def make(rank, size):
+        dataset = make_dataset(
+            config(folder, **changes, num_epochs=3), processor, rank=rank, world_size=size, seed=5
+        )
+        return make_batches(dataset)
+
+    first = [make(rank, before) for rank in range(before)]
+    seen = [
+        doc
+        for rank, batches in enumerate(first)
+        for batch in islice(batches, 2 + rank)
+        for doc in documents(batch)
+    ]
+    states = json.loads(json.dumps([batches.state_dict() for batches in first]))
+    second = [make(rank, after) for rank in range(after)]
+    for batches in second:
+        batches.load_states_of(states)
+    # and a stop right there: what was inherited is part of the state
+    third = [make(rank, after) for rank in range(after)]
+    for batches, other in zip(third, second, strict=True):
+        batches.load_state_dict(json.loads(json.dumps(other.state_dict())))
+    rest = [doc for batches in third for batch in batches for doc in documents(batch)]
+    whole = [doc for batch in make(0, 1) for doc in documents(batch)]
+    assert sorted(seen + rest) == sorted(whole)
 
 
 def test_an_epoch_has_every_row_once(folder, processor):
