@@ -5,9 +5,12 @@ AdamW in the same precision, one process. Ours packs them into rows with attenti
 batch to its longest, which is what Trainer does with a collator of its own. Only tokens of conversations count, not
 padding. The two take turns within one run, so that a busy machine slows both.
 
-    ./run bench train_step [--shape tiny|1b] [--steps N] [--rounds R] [--precision float32|bf16]
+    ./run bench train_step [--shape tiny|1b] [--steps N] [--rounds R] [--precision float32|bf16] [--apart]
 
-Prints a line per round and ends with one JSON line; MFU is against one large product measured at the start.
+Prints a line per round and ends with one JSON line; MFU is against one large product measured at the start. `--apart`
+gives each side a process of its own in every round, which is for models of which two do not fit into memory (1b in
+float32: 14 GB of weights, gradients and AdamW's state a side); both then recompute activations, and `--peer-rows`
+says how many rows the peer's batches have.
 """
 
 import argparse
@@ -15,6 +18,8 @@ import json
 import platform
 import random
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 import warnings
@@ -42,7 +47,6 @@ SHAPES = {
     "1b": ((896, 4864, 24, 14, 2, 64, 151_674), (1024, 24), 448),
 }
 ROW_TOKENS = 2048
-PEER_ROWS = 4
 
 
 def make_config(shape: str) -> ModelConfig:
@@ -94,10 +98,16 @@ class Ours:
     """Packed rows through our step."""
 
     def __init__(
-        self, model: InternVLModel, samples: list[TrainSample], precision: str, device: torch.device
+        self,
+        model: InternVLModel,
+        samples: list[TrainSample],
+        precision: str,
+        device: torch.device,
+        *,
+        recompute: bool,
     ):
         model.requires_grad_(True).train().to(device)
-        set_recompute(model, False)
+        set_recompute(model, recompute)
         packer = BestFitPacker(ROW_TOKENS, 48)
         groups = [group for sample in samples for group in packer.add(sample)] + packer.flush()
         self.batches = [collate_packed(group) for group in groups]
@@ -110,6 +120,7 @@ class Ours:
             precision=precision,
             where=Ranks(device=device),
         )
+        self.device = device
         self.done = 0
 
     def run(self, steps: int) -> int:
@@ -121,17 +132,36 @@ class Ours:
             self.done += 1
         return tokens
 
+    def measure(self, steps: int) -> tuple[int, float]:
+        """(tokens, seconds) of some steps; the very first one is left out."""
+        if not self.done:
+            self.run(1)
+        began = time.perf_counter()
+        tokens = self.run(steps)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        return tokens, time.perf_counter() - began
+
 
 class Peer:
     """transformers' model and Trainer on padded batches."""
 
     def __init__(
-        self, directory: Path, samples: list[TrainSample], pad: int, precision: str, device: torch.device
+        self,
+        directory: Path,
+        samples: list[TrainSample],
+        pad: int,
+        precision: str,
+        device: torch.device,
+        *,
+        rows: int,
+        recompute: bool,
     ):
         from transformers import InternVLForConditionalGeneration
 
         self.model = InternVLForConditionalGeneration.from_pretrained(directory, dtype=torch.float32)
         self.samples, self.pad, self.precision, self.device = samples, pad, precision, device
+        self.rows, self.recompute = rows, recompute
 
     def collate(self, samples: list[TrainSample]) -> dict[str, torch.Tensor]:
         fill = nn.utils.rnn.pad_sequence
@@ -155,7 +185,8 @@ class Peer:
         with tempfile.TemporaryDirectory() as folder:
             arguments = TrainingArguments(
                 output_dir=folder,
-                per_device_train_batch_size=PEER_ROWS,
+                per_device_train_batch_size=self.rows,
+                gradient_checkpointing=self.recompute,
                 max_steps=steps + 1,
                 learning_rate=1e-5,
                 report_to=[],
@@ -191,38 +222,38 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--samples", type=int, default=96)
     parser.add_argument("--precision", choices=("float32", "bf16"), default="float32")
+    parser.add_argument("--peer-rows", type=int, default=4)
+    parser.add_argument("--apart", action="store_true")
+    parser.add_argument("--side", choices=("ours", "peer"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     config = make_config(options.shape)
     image_token_id = config.text.vocab_size - 1
-    model = InternVLModel(config, image_token_id=image_token_id)
     samples = make_samples(config, image_token_id, options.samples)
-    with tempfile.TemporaryDirectory() as folder:
-        from internvl.checkpoint.save import save_model
-
-        directory = save_model(model, Path(folder) / "model", layout="hf")
-        peer = Peer(directory, samples, 0, options.precision, device)
-    ours = Ours(model, samples, options.precision, device)
-    work = work_of(model)
+    if options.side:
+        print(json.dumps(make_side(options.side, config, samples, options, device).measure(options.steps)))
+        return
     peak = measured_flops(device, torch.bfloat16 if options.precision == "bf16" else torch.float32)
-    ours.run(1)
+    sides = {}
+    if not options.apart:
+        sides = {name: make_side(name, config, samples, options, device) for name in ("ours", "peer")}
     rounds = []
     for number in range(options.rounds):
-        began = time.perf_counter()
-        tokens = ours.run(options.steps)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        mine = tokens / (time.perf_counter() - began)
-        peer_tokens, seconds = peer.measure(options.steps)
-        theirs = peer_tokens / seconds
-        rounds.append((mine, theirs))
+        found = {}
+        for name in ("ours", "peer"):
+            tokens, seconds = sides[name].measure(options.steps) if sides else measure_apart(name)
+            found[name] = tokens / seconds
+        rounds.append((found["ours"], found["peer"]))
+        mine, theirs = rounds[-1]
         print(
             f"round {number + 1}: ours {mine:,.0f} tokens/s, transformers {theirs:,.0f}, {mine / theirs:.2f} x",
             flush=True,
         )
     mine, theirs = (statistics.median(values) for values in zip(*rounds, strict=True))
     share = sum(s.num_tiles for s in samples) / sum(s.num_tokens for s in samples)
+    with torch.device("meta"):
+        work = work_of(InternVLModel(config, image_token_id=image_token_id))
     flops_per_token = work.step(tokens=1000, labels=250, tiles=round(1000 * share)) / 1000
     record = {
         "benchmark": "train_step",
@@ -232,6 +263,8 @@ def main() -> None:
         "torch": torch.__version__,
         "shape": options.shape,
         "precision": options.precision,
+        "peer_rows": options.peer_rows,
+        "recompute": options.apart,
         "ours_tokens_per_s": round(mine, 1),
         "transformers_tokens_per_s": round(theirs, 1),
         "ratio": round(mine / theirs, 2),
@@ -239,6 +272,37 @@ def main() -> None:
         "transformers_mfu": round(theirs * flops_per_token / peak, 3),
     }
     print(json.dumps(record))
+
+
+def make_side(
+    name: str,
+    config: ModelConfig,
+    samples: list[TrainSample],
+    options: argparse.Namespace,
+    device: torch.device,
+) -> Ours | Peer:
+    """The same random model on one side."""
+    from internvl.checkpoint.save import save_model
+
+    model = InternVLModel(
+        config, image_token_id=config.text.vocab_size - 1, generator=torch.Generator().manual_seed(0)
+    )
+    if name == "ours":
+        return Ours(model, samples, options.precision, device, recompute=options.apart)
+    with tempfile.TemporaryDirectory() as folder:
+        directory = save_model(model, Path(folder) / "model", layout="hf")
+        del model
+        return Peer(
+            directory, samples, 0, options.precision, device, rows=options.peer_rows, recompute=options.apart
+        )
+
+
+def measure_apart(name: str) -> tuple[int, float]:
+    """One side's measurement in a process of its own."""
+    command = [sys.executable, __file__, *sys.argv[1:], "--side", name]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    tokens, seconds = json.loads(done.stdout.splitlines()[-1])
+    return tokens, seconds
 
 
 if __name__ == "__main__":
