@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from itertools import accumulate
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -92,8 +93,8 @@ def _read_whole(
     most = min(most_lines, int((side - 0.7 * size) / step))
     count = rng.randint(1, rng.choice((min(2, most), most, most)))
     flowing = rng.random() < 0.5
-    written = _paragraph if flowing else _lines
-    lines = written(rng, language, Values(rng, split, language), path, face, width, count)
+    pen = _Pen(language, Values(rng, split, language), path, face, width)
+    lines = (_paragraph if flowing else _lines)(rng, pen, count)
     x = rng.uniform(0.3 * size, max(0.3 * size, side - width - 0.4 * size))
     y = size * 0.9 + rng.random() * max(0.0, side - size * 1.2 - step * (len(lines) - 1))
     boxes = [np.zeros((0, 4), np.float32)]
@@ -112,21 +113,26 @@ def _read_whole(
     )
 
 
-def _paragraph(
-    rng: random.Random,
-    language: Language,
-    values: Values,
-    path: str,
-    face: ImageFont.FreeTypeFont,
-    width: float,
-    count: int,
-) -> list[str]:
+class _Pen(NamedTuple):
+    """What a block is written with."""
+
+    language: Language
+    values: Values
+    path: str
+    face: ImageFont.FreeTypeFont
+    width: float
+    """Pixels of the longest line."""
+
+
+def _paragraph(rng: random.Random, pen: _Pen, count: int) -> list[str]:
     """Return the lines of a paragraph, broken between words."""
-    rest = drawable(write_paragraph(rng, language, 20 + round(2.2 * count * width / face.size)), path)
+    rest = drawable(
+        write_paragraph(rng, pen.language, 20 + round(2.2 * count * pen.width / pen.face.size)), pen.path
+    )
     rest = " ".join(rest.split())
     lines: list[str] = []
     while rest and len(lines) < count:
-        line = _fitting(face, rest, width)
+        line = _fitting(pen.face, rest, pen.width)
         if len(line) < len(rest) and rest[len(line)] != " " and " " in line:
             line = line[: line.rindex(" ")]
         if not line:
@@ -136,22 +142,14 @@ def _paragraph(
     return lines
 
 
-def _lines(
-    rng: random.Random,
-    language: Language,
-    values: Values,
-    path: str,
-    face: ImageFont.FreeTypeFont,
-    width: float,
-    count: int,
-) -> list[str]:
+def _lines(rng: random.Random, pen: _Pen, count: int) -> list[str]:
     """Return lines that have nothing to do with each other."""
     lines = []
     for _ in range(count):
-        text = _text(rng, language, values)
+        text = _text(rng, pen.language, pen.values)
         if rng.random() < 0.6:
             text = text[: rng.randint(3, 40)]
-        lines.append(_fitting(face, drawable(text, path).strip(), width))
+        lines.append(_fitting(pen.face, drawable(text, pen.path).strip(), pen.width))
     return [line for line in lines if line]
 
 
