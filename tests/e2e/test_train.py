@@ -180,6 +180,34 @@ def test_a_run_killed_at_any_moment_has_the_losses_of_one_that_was_not(files, tm
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_a_run_saved_and_the_next_start_goes_on(files, tmp_path, number):
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    rare = ["--set", "run.save_every=1000", "--set", "data.num_workers=1", "--set", "run.steps=40"]
+    assert run(["train", recipe(files, whole), *rare]) == 0
+    path = recipe(files, stopped)
+    process = subprocess.Popen(
+        command(path, *rare),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while process.poll() is None and len(losses(stopped)) < 3 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    os.killpg(process.pid, number)  # the workers too, as a terminal does it
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, said
+    assert "not finished: the same command goes on" in said
+    kept = losses(stopped)
+    assert 3 <= len(kept) < 40
+    assert run(["train", path, *rare]) == 0
+    assert losses(stopped) == losses(whole)
+    assert losses(stopped)[: len(kept)] == kept  # nothing was trained twice
+
+
+@pytest.mark.slow
 def test_two_processes_have_the_losses_of_one(files, tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     settings = [

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -48,10 +50,11 @@ def command(
 ) -> None:
     """Train or fine-tune a model as a recipe (TOML) says, or as several do, one after the other.
 
-    A run that was stopped, or killed, goes on at its newest checkpoint when the same command is given again, with the
-    losses and the order of data that it would have had; a run that is complete is skipped. Several processes: torchrun
-    --nproc-per-node N -m internvl train RECIPE. The trained model is OUTPUT/final, beside log.jsonl, report.png and
-    report.html; a later recipe goes on from it by model.path.
+    Ctrl-C and SIGTERM stop a run after the update under way, saved. What was stopped, or killed, goes on at its newest
+    checkpoint when the same command is given again, with the losses and the order of data that it would have had; a
+    run that is complete is skipped. Several processes: torchrun --nproc-per-node N -m internvl train RECIPE. The
+    trained model is OUTPUT/final, beside log.jsonl, report.png and report.html; a later recipe goes on from it by
+    model.path.
     """
     from internvl.train.stages import read_stages
 
@@ -61,10 +64,37 @@ def command(
 
         show(stages, rows, as_json=as_json)
         return
-    _train(stages, as_json=as_json)
+    with _stoppable() as received:
+        finished = _train(stages, received, as_json=as_json)
+    if received and not finished:
+        raise typer.Exit(128 + received[0])
 
 
-def _train(stages: Sequence[Stage], *, as_json: bool) -> None:
+@contextmanager
+def _stoppable() -> Iterator[list[int]]:
+    """Collect SIGINT (Ctrl-C) and SIGTERM, which end the run, saved, after the update under way; a second one at once."""
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def stop(number: int, frame: object) -> None:
+        received.append(number)
+        signal.signal(number, before[number])
+
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, stop)
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _train(stages: Sequence[Stage], received: Sequence[int], *, as_json: bool) -> bool:
+    """Run the stages; return whether all are complete. `received`: signals, which end them."""
     import torch
 
     from internvl.train.parallel import leave, ranks, wait_for_all
@@ -81,7 +111,7 @@ def _train(stages: Sequence[Stage], *, as_json: bool) -> None:
                 say(f"{number} of {len(stages)}: {stage.recipe}")
             if step is None:
                 torch.set_num_threads(threads)  # a recipe that says nothing of them has what it has alone
-                results.append(_train_on(stage.config, where, began))
+                results.append(_train_on(stage.config, where, began, received))
                 wait_for_all(where)
             else:
                 results.append(_skipped(stage, step))
@@ -91,6 +121,7 @@ def _train(stages: Sequence[Stage], *, as_json: bool) -> None:
         if where.is_first:
             _show_results(results, len(stages), as_json=as_json)
     leave(where)
+    return all(result["finished"] for result in results) and len(results) == len(stages)
 
 
 def _show_results(results: Sequence[dict[str, Any]], num_stages: int, *, as_json: bool) -> None:
@@ -131,8 +162,10 @@ def _skipped(stage: Stage, step: int) -> dict[str, Any]:
     }
 
 
-def _train_on(config: TrainConfig, where: Ranks, clock_began: float) -> dict[str, Any]:
-    """Run one recipe; return what became of it, as --json prints it."""
+def _train_on(
+    config: TrainConfig, where: Ranks, clock_began: float, received: Sequence[int]
+) -> dict[str, Any]:
+    """Run one recipe; return what became of it, as --json prints it. `received`: signals, which end it."""
     from internvl.train.report import write_report
     from internvl.train.setup import export, prepare
 
@@ -145,6 +178,7 @@ def _train_on(config: TrainConfig, where: Ranks, clock_began: float) -> dict[str
         say(f"going on at step {trainer.step} of {config.run.steps} in {output}")
     if config.run.sample_every:
         trainer.watchers.answers = _answers(config, prepared.processor)
+    trainer.watchers.wants_stop = lambda: bool(received)
     with _progress(config, trainer.watchers, first=where.is_first):
         summary = trainer.run(clock_began)
     trainer.log.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from typing import Any
@@ -74,4 +75,7 @@ def _as_it_is(item: Any) -> Any:
 
 
 def _start(worker: int) -> None:
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C is for the training process, which still wants samples
     torch.set_num_threads(1)

@@ -97,6 +97,8 @@ class Watchers:
     """(model) -> question, expected and answer of some rows."""
     on_event: Callable[[str, int, Mapping[str, Any]], None] | None = None
     """(kind, step, values) of everything logged beside steps."""
+    wants_stop: Callable[[], bool] | None = None
+    """Asked before every update, on all ranks; a run that stops is saved."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -189,7 +191,8 @@ class Trainer:
         train_mode(self.losses.model)
         while self.step < steps:
             started = time.monotonic()
-            if self._all(started > deadline):
+            stop = self.watchers.wants_stop
+            if self._all(started > deadline or (stop is not None and stop())):
                 break
             batches = self._next(accumulation)
             if batches is None:
