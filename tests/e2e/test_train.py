@@ -180,6 +180,28 @@ def test_a_run_killed_at_any_moment_has_the_losses_of_one_that_was_not(files, tm
 
 
 @pytest.mark.slow
+def test_the_makers_of_samples_end_with_a_run_that_is_killed(files, tmp_path):
+    output = tmp_path / "run"
+    many = ["--set", "run.steps=100000", "--set", "data.num_workers=2"]
+    process = subprocess.Popen(command(recipe(files, output), *many), stderr=subprocess.DEVNULL)
+    wait_for(lambda: losses(output))
+    children = [
+        int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    ]
+    assert len(children) >= 2
+    process.kill()
+    process.wait()
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children))
+
+
+def wait_for(condition, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_a_run_saved_and_the_next_start_goes_on(files, tmp_path, number):
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
@@ -193,9 +215,7 @@ def test_a_signal_stops_a_run_saved_and_the_next_start_goes_on(files, tmp_path, 
         text=True,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 120
-    while process.poll() is None and len(losses(stopped)) < 3 and time.monotonic() < deadline:
-        time.sleep(0.005)
+    wait_for(lambda: process.poll() is not None or len(losses(stopped)) >= 3)
     os.killpg(process.pid, number)  # the workers too, as a terminal does it
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 128 + number, said

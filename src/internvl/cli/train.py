@@ -72,7 +72,7 @@ def command(
 
 @contextmanager
 def _stoppable() -> Iterator[list[int]]:
-    """Collect SIGINT (Ctrl-C) and SIGTERM, which end the run, saved, after the update under way; a second one at once."""
+    """Collect SIGINT (Ctrl-C) and SIGTERM: they end a run after its update, saved; a second one ends it at once."""
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield received

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import signal
+import os
+import threading
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from typing import Any
@@ -75,7 +77,14 @@ def _as_it_is(item: Any) -> Any:
 
 
 def _start(worker: int) -> None:
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C is for the training process, which still wants samples
     torch.set_num_threads(1)
+    # Ctrl-C and what else is sent to a group of processes is for the training process, which ends its update first
+    os.setpgid(0, 0)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent has gone: killed, that one cannot say so, and a full pipe would hold it here."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
