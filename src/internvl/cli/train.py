@@ -81,7 +81,7 @@ def _stoppable() -> Iterator[list[int]]:
 
     def stop(number: int, frame: object) -> None:
         received.append(number)
-        signal.signal(number, before[number])
+        signal.signal(number, before[signal.Signals(number)])
 
     for number, handler in before.items():
         if handler is not signal.SIG_IGN:
