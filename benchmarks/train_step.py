@@ -3,14 +3,15 @@
 Both train the same random model on the same conversations of mixed length (a few long answers, many short ones), with
 AdamW in the same precision, one process. Ours packs them into rows with attention within each; the peer pads each
 batch to its longest, which is what Trainer does with a collator of its own. Only tokens of conversations count, not
-padding. The two take turns within one run, so that a busy machine slows both.
+padding. A round is one pass of each side over all conversations, after a step that is not counted; the two take turns
+within one run, so that a busy machine slows both.
 
-    ./run bench train_step [--shape tiny|1b] [--steps N] [--rounds R] [--precision float32|bf16] [--apart]
+    ./run bench train_step [--shape tiny|1b] [--samples N] [--rounds R] [--precision float32|bf16] [--apart]
 
 Prints a line per round and ends with one JSON line; MFU is against one large product measured at the start. `--apart`
 gives each side a process of its own in every round, which is for models of which two do not fit into memory (1b in
-float32: 14 GB of weights, gradients and AdamW's state a side); both then recompute activations, and `--peer-rows`
-says how many rows the peer's batches have.
+float32: 14 GB of weights, gradients and AdamW's state a side); both then compute activations again, ours all but
+products and attention (Trainer knows all or nothing), and `--peer-rows` says how many rows the peer's batches have.
 """
 
 import argparse
@@ -107,11 +108,11 @@ class Ours:
         recompute: bool,
     ):
         model.requires_grad_(True).train().to(device)
-        set_recompute(model, recompute)
+        set_recompute(model, "selective" if recompute else False)
         packer = BestFitPacker(ROW_TOKENS, 48)
         groups = [group for sample in samples for group in packer.add(sample)] + packer.flush()
         self.batches = [collate_packed(group) for group in groups]
-        self.tokens = [batch.num_tokens for batch in self.batches]
+        self.first = collate_packed([min(samples, key=lambda sample: sample.num_tokens)])
         optimizer = make_optimizer(model, OptimizerSection(learning_rate=1e-5))
         self.step = TrainStep(
             TokenLoss(model),
@@ -121,26 +122,16 @@ class Ours:
             where=Ranks(device=device),
         )
         self.device = device
-        self.done = 0
 
-    def run(self, steps: int) -> int:
-        """Tokens learnt from."""
-        tokens = 0
-        for _ in range(steps):
-            self.step([self.batches[self.done % len(self.batches)]])
-            tokens += self.tokens[self.done % len(self.batches)]
-            self.done += 1
-        return tokens
-
-    def measure(self, steps: int) -> tuple[int, float]:
-        """(tokens, seconds) of some steps; the very first one is left out."""
-        if not self.done:
-            self.run(1)
+    def measure(self) -> float:
+        """Seconds of a pass."""
+        self.step([self.first])
         began = time.perf_counter()
-        tokens = self.run(steps)
+        for batch in self.batches:
+            self.step([batch])
         if self.device.type == "cuda":
             torch.cuda.synchronize()
-        return tokens, time.perf_counter() - began
+        return time.perf_counter() - began
 
 
 class Peer:
@@ -172,11 +163,13 @@ class Peer:
         tiles = [s.pixel_values for s in samples if s.pixel_values is not None]
         return inputs | ({"pixel_values": torch.cat(tiles)} if tiles else {})
 
-    def measure(self, steps: int) -> tuple[int, float]:
-        """(tokens, seconds) of a call of `Trainer.train`, its first step left out."""
+    def measure(self) -> float:
+        """Seconds of a pass: an epoch of `Trainer.train`, with a batch before it that is not counted."""
         from transformers import Trainer, TrainerCallback, TrainingArguments
 
         marks: list[float] = []
+        first = min(self.samples, key=lambda sample: sample.num_tokens)
+        order = [first] * self.rows + random.Random(0).sample(self.samples, len(self.samples))
 
         class Clock(TrainerCallback):
             def on_step_end(self, args, state, control, **kwargs):
@@ -187,7 +180,8 @@ class Peer:
                 output_dir=folder,
                 per_device_train_batch_size=self.rows,
                 gradient_checkpointing=self.recompute,
-                max_steps=steps + 1,
+                num_train_epochs=1,
+                train_sampling_strategy="sequential",
                 learning_rate=1e-5,
                 report_to=[],
                 logging_strategy="no",
@@ -198,27 +192,20 @@ class Peer:
                 use_cpu=self.device.type == "cpu",
                 seed=0,
             )
-            seen: list[int] = []
-
-            def collate(samples: list[TrainSample]) -> dict[str, torch.Tensor]:
-                seen.append(sum(sample.num_tokens for sample in samples))
-                return self.collate(samples)
-
             trainer = Trainer(
                 model=self.model,
                 args=arguments,
-                train_dataset=self.samples,  # type: ignore[arg-type]
-                data_collator=collate,
+                train_dataset=order,  # type: ignore[arg-type]
+                data_collator=self.collate,
                 callbacks=[Clock()],
             )
             trainer.train()
-        return sum(seen[1 : steps + 1]), marks[-1] - marks[0]
+        return marks[-1] - marks[0]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--shape", choices=SHAPES, default="tiny")
-    parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--samples", type=int, default=96)
     parser.add_argument("--precision", choices=("float32", "bf16"), default="float32")
@@ -232,18 +219,18 @@ def main() -> None:
     image_token_id = config.text.vocab_size - 1
     samples = make_samples(config, image_token_id, options.samples)
     if options.side:
-        print(json.dumps(make_side(options.side, config, samples, options, device).measure(options.steps)))
+        print(json.dumps(make_side(options.side, config, samples, options, device).measure()))
         return
     peak = measured_flops(device, torch.bfloat16 if options.precision == "bf16" else torch.float32)
     sides = {}
     if not options.apart:
         sides = {name: make_side(name, config, samples, options, device) for name in ("ours", "peer")}
+    tokens = sum(sample.num_tokens for sample in samples)
     rounds = []
     for number in range(options.rounds):
         found = {}
         for name in ("ours", "peer"):
-            tokens, seconds = sides[name].measure(options.steps) if sides else measure_apart(name)
-            found[name] = tokens / seconds
+            found[name] = tokens / (sides[name].measure() if sides else measure_apart(name))
         rounds.append((found["ours"], found["peer"]))
         mine, theirs = rounds[-1]
         print(
@@ -251,10 +238,10 @@ def main() -> None:
             flush=True,
         )
     mine, theirs = (statistics.median(values) for values in zip(*rounds, strict=True))
-    share = sum(s.num_tiles for s in samples) / sum(s.num_tokens for s in samples)
+    labels = sum(int((s.labels != IGNORE_INDEX).sum()) for s in samples)
     with torch.device("meta"):
         work = work_of(InternVLModel(config, image_token_id=image_token_id))
-    flops_per_token = work.step(tokens=1000, labels=250, tiles=round(1000 * share)) / 1000
+    done = work.step(tokens=tokens, labels=labels, tiles=sum(s.num_tiles for s in samples))
     record = {
         "benchmark": "train_step",
         "machine": platform.machine(),
@@ -263,13 +250,14 @@ def main() -> None:
         "torch": torch.__version__,
         "shape": options.shape,
         "precision": options.precision,
+        "samples": options.samples,
         "peer_rows": options.peer_rows,
         "recompute": options.apart,
         "ours_tokens_per_s": round(mine, 1),
         "transformers_tokens_per_s": round(theirs, 1),
         "ratio": round(mine / theirs, 2),
-        "ours_mfu": round(mine * flops_per_token / peak, 3),
-        "transformers_mfu": round(theirs * flops_per_token / peak, 3),
+        "ours_mfu": round(mine / tokens * done / peak, 3),
+        "transformers_mfu": round(theirs / tokens * done / peak, 3),
     }
     print(json.dumps(record))
 
@@ -297,12 +285,11 @@ def make_side(
         )
 
 
-def measure_apart(name: str) -> tuple[int, float]:
-    """One side's measurement in a process of its own."""
+def measure_apart(name: str) -> float:
+    """One side's seconds, in a process of its own."""
     command = [sys.executable, __file__, *sys.argv[1:], "--side", name]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    tokens, seconds = json.loads(done.stdout.splitlines()[-1])
-    return tokens, seconds
+    return float(json.loads(done.stdout.splitlines()[-1]))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from internvl.nn.kv_cache import KVCache
 from internvl.nn.mlp import GatedMLP
 from internvl.nn.moe import MixtureMLP
 from internvl.nn.norm import RMSNorm
-from internvl.nn.recompute import run_layer
+from internvl.nn.recompute import Recompute, run_layer
 from internvl.nn.rope import Rope
 
 
@@ -28,7 +28,7 @@ class Decoder(nn.Module):
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
         self.config = config
-        self.recompute = False
+        self.recompute: Recompute = False
         # nn.Embedding(V, D) draws a start of its own, which on the meta device imports the compiler (2 s).
         table = torch.empty(config.vocab_size, config.hidden_size)
         self.embed = nn.Embedding.from_pretrained(table, freeze=False)

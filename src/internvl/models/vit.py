@@ -14,7 +14,7 @@ from internvl.config.model import VisionConfig
 from internvl.errors import RequestError
 from internvl.nn.mlp import GeluMLP
 from internvl.nn.norm import RMSNorm
-from internvl.nn.recompute import run_layer
+from internvl.nn.recompute import Recompute, run_layer
 
 
 class InternViT(nn.Module):
@@ -23,7 +23,7 @@ class InternViT(nn.Module):
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
         self.config = config
-        self.recompute = False
+        self.recompute: Recompute = False
         C = config.hidden_size
         self.class_embedding = nn.Parameter(torch.empty(1, 1, C))
         self.position_embedding = nn.Parameter(torch.empty(1, 1 + config.grid_size**2, C))

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from internvl.config.model import Layout
 from internvl.errors import ConfigError
 from internvl.nn.lora import LoraConfig
+from internvl.nn.recompute import Recompute
 from internvl.train.dataset import DataConfig
 
 Precision = Literal["auto", "float32", "bf16", "bf16_params"]
@@ -169,8 +170,9 @@ class RunSection:
     but float32 on CPUs without bfloat16 instructions."""
     device: str = "auto"
     """auto: CUDA where there is one."""
-    recompute: bool = True
-    """Compute activations again in the backward pass instead of keeping them."""
+    recompute: Recompute = True
+    """Compute activations again in the backward pass instead of keeping them: the least memory for a third more work.
+    selective: products and attention are kept, all else is cheap; false: everything is kept."""
     tensor_parallel: int = 1
     """Neighbouring processes that compute one batch together, each its share of every layer's heads and MLP columns:
     for models whose layers are too large for one device. FSDP shares out the rest over these groups."""

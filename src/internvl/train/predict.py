@@ -80,7 +80,7 @@ def predict(
     count = max(1, len(rows))
     work = work_of_run(config, model)
     flops = sum(work.batch(row, padding=True, lengths=lengths_of(row)) for row in rows)
-    if config.run.recompute:
+    if config.run.recompute is True:
         flops *= 4 / 3
     if config.objective.is_preference:
         flops *= 4 / 3  # the reference's forward pass
@@ -133,7 +133,8 @@ def efficiency(config: TrainConfig, rows: Sequence[TrainBatch]) -> float:
 def activation_bytes(config: TrainConfig, model: InternVLModel, row: TrainBatch, *, half: bool) -> int:
     """What a forward pass keeps for the backward pass, and the logits.
 
-    Kept per layer: its input where layers are computed again, else about 16 + 3 * (MLP width / width) times it.
+    Kept per layer, in sizes of its input: 1 where layers are computed again, about 16 + 3 * (MLP width / width) where
+    they are not, and 7 + 2 * (MLP width / width) where only what is cheap is.
     """
     shape, item = model.config, 2 if half else 4
     text, vision = shape.text, shape.vision
@@ -156,6 +157,8 @@ def activation_bytes(config: TrainConfig, model: InternVLModel, row: TrainBatch,
         whole = count * size * item * round(16 + 3 * inner / width)
         if not trained:
             kept += whole // 8  # one layer at a time, nothing kept
+        elif config.run.recompute == "selective":
+            kept += layers * count * size * item * round(7 + 2 * inner / width) + whole
         elif config.run.recompute:
             kept += layers * count * size * 4 + whole
         else:

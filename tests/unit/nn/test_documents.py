@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from fakes import FAMILIES, tiny_model
 from internvl.errors import ConfigError
@@ -75,12 +76,26 @@ def test_recomputed_layers_give_the_same_gradients():
     tiles = torch.randn(3, 3, 56, 56, generator=torch.Generator().manual_seed(0))
     ids = torch.tensor([[1, *[5] * 12, 2, 3]])
     gradients = []
-    for recompute in (False, True):
+    for recompute in (False, True, "selective"):
         set_recompute(model, recompute)
         model.zero_grad()
         torch.manual_seed(3)
         model(ids, tiles).square().mean().backward()
         gradients.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
-    assert gradients[0].keys() == gradients[1].keys()
-    for name, gradient in gradients[0].items():
-        torch.testing.assert_close(gradients[1][name], gradient)
+    for found in gradients[1:]:
+        assert gradients[0].keys() == found.keys()
+        for name, gradient in gradients[0].items():
+            torch.testing.assert_close(found[name], gradient)
+
+
+def test_selective_recompute_repeats_no_product():
+    model = tiny_model().train()
+    ids = torch.tensor([[1, *[5] * 12, 2, 3]])
+    tiles = torch.randn(3, 3, 56, 56, generator=torch.Generator().manual_seed(0))
+    found = {}
+    for recompute in (False, "selective", True):
+        set_recompute(model, recompute)
+        with FlopCounterMode(display=False) as counter:
+            model(ids, tiles).square().mean().backward()
+        found[recompute] = counter.get_total_flops()
+    assert found["selective"] == found[False] < found[True]
