@@ -46,6 +46,7 @@ SKILLS: dict[str, SkillEntry] = {
     "pair": SkillEntry("pictures.pairs", "make_pair", "two pictures: what differs, which one, same or different"),
     "clip": SkillEntry("pictures.clips", "make_clip", "eight frames: what moves, appears, changes; text in frames"),
     "screen": SkillEntry("pictures.screens", "make_screen", "windows and dialogs: read, locate, tell states"),
+    "talk": SkillEntry("talk", "make_talk", "no picture: what nano is, can do and cannot do"),
 }  # fmt: skip
 
 

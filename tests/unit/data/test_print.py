@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from internvl.data.colours import COLOURS
 from internvl.data.documents import print as printing
 from internvl.data.sample import Assets
 from internvl.data.skills import make_sample
@@ -91,11 +92,27 @@ def test_the_line_that_is_asked_for_begins_as_the_question_says_and_no_other_doe
 @pytest.mark.parametrize("skill", READ_WHOLE)
 def test_what_is_read_whole_are_the_lines(skill):
     for sample in samples(skill, 12):
-        (turn,) = sample.turns
+        turn, *others = sample.turns
         between = " " if sample.truth["flowing"] else "\n"
         assert turn.answer == between.join(sample.truth["lines"])
         assert (turn.metric, turn.task) == ("cer", "read")
+        assert skill == "words" or not others
         assert all(line == line.strip() != "" for line in sample.truth["lines"])
+
+
+def test_words_are_described_and_their_colours_named():
+    asked = {}
+    for sample in samples("words", 60):
+        for turn in sample.turns[1:]:
+            asked.setdefault(turn.task, []).append((sample, turn.answer))
+    assert asked.keys() == {"describe", "text_colour", "ground_colour"}
+    for sample, answer in asked["describe"]:
+        assert f'the text "{" ".join(sample.truth["lines"])}"' in answer
+    assert {answer for task in ("text_colour", "ground_colour") for _, answer in asked[task]} <= set(COLOURS)
+    for sample, answer in asked["ground_colour"]:
+        if sample.truth["look"] == "clean" and answer in ("black", "white"):
+            edge = np.asarray(sample.images[0].convert("L"))[0]
+            assert (edge.mean() > 128) == (answer == "white")
 
 
 @pytest.mark.parametrize(("skill", "side"), [("block", 448), ("note", 224), ("words", 224)])

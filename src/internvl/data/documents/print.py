@@ -32,6 +32,8 @@ from internvl.data.documents.sheet import advances, glyph_boxes
 from internvl.data.documents.typefaces import find_hands, open_face
 from internvl.data.documents.values import Values
 from internvl.data.fonts import find_fonts
+from internvl.data.pictures.english import with_article
+from internvl.data.pictures.scene_phrases import DESCRIBE, GROUND
 from internvl.data.realism import photograph
 from internvl.data.sample import Assets, DataSample, Marks, Split, Turn
 from internvl.data.scene import make_ground
@@ -39,6 +41,11 @@ from internvl.data.text_scene import ink_for
 
 SIDE = 448
 Area = tuple[int, int, int, int]
+_INK_QUESTIONS = (
+    "What color is the text?", "What colour is the text?", "Which color does the text have?",
+    "What color are the letters?", "Tell me the color of the text.", "In what colour is the text written?",
+    "Name the color of the writing.", "What is the text color?",
+)  # fmt: skip
 _QUESTIONS = (
     'Read the line that begins with "{start}".',
     'Which line begins with "{start}"?',
@@ -83,7 +90,7 @@ def _read_whole(
     most_lines: int,
 ) -> DataSample:
     image = Image.new("RGB", (side, side))
-    ink = _ground(rng, image, (0, 0, side, side), split)
+    ink, colours = _ground(rng, image, (0, 0, side, side), split)
     language = pick_language(rng, assets, split, english=0.6, other=0.0, choices=EUROPEAN)
     path = rng.choice(find_hands(split) if rng.random() < 0.04 else files_of(language, split))
     size = round(sizes[0] * (sizes[1] / sizes[0]) ** (rng.random() ** 1.5))
@@ -103,14 +110,39 @@ def _read_whole(
         boxes.append(glyph_boxes(face, line, x, y + n * step, size))
     photo = photograph(rng, image, text_px=size, split=split, weights=(0.5, 0.35, 0.15))
     names = [c for line in lines for c in line if c != " "]
+    turns = [ask_read(rng, (" " if flowing else "\n").join(lines), split)]
+    if skill == "words" and lines:
+        turns += _about(rng, " ".join(lines), colours, split)
     return DataSample(
         images=[photo.image],
-        turns=[ask_read(rng, (" " if flowing else "\n").join(lines), split)],
+        turns=turns,
         truth={"lines": lines, "flowing": flowing, "look": photo.look},
         skill=skill,
         language=language.code,
         glyphs=[Marks(tuple(names), photo.boxes(np.concatenate(boxes)))],
     )
+
+
+def _about(rng: random.Random, text: str, colours: _Colours, split: Split) -> list[Turn]:
+    """Ask for some of what else there is to say of a sign."""
+    ground = f" on {with_article(colours.ground + ' background')}" if colours.ground else ""
+    answer = f'The picture shows the text "{text}"{ground}.'
+    turns = [Turn(question=choose(rng, DESCRIBE, split), answer=answer, metric="anls", task="describe")]
+    for forms, name, task in (
+        (_INK_QUESTIONS, colours.ink, "text_colour"),
+        (GROUND, colours.ground, "ground_colour"),
+    ):
+        if name:
+            question = choose(rng, forms, split).format(n="text")
+            turns.append(Turn(question=question, answer=name, metric="exact_ci", task=task))
+    return [turn for turn in rng.sample(turns, len(turns)) if rng.random() < 0.4]
+
+
+class _Colours(NamedTuple):
+    """Names of colours, "" where none fits well."""
+
+    ground: str
+    ink: str
 
 
 class _Pen(NamedTuple):
@@ -225,7 +257,7 @@ def _fill(
         path, ink = rng.choice(fonts.plain if split == "train" else fonts.held_out), (0, 0, 0)
     else:
         path = rng.choice(find_hands(split) if rng.random() < 0.06 else files_of(language, split))
-        ink = _ground(rng, image, area, split)
+        ink, _ = _ground(rng, image, area, split)
     face = open_face(path, size)
     draw = ImageDraw.Draw(image)
     step = size * rng.uniform(1.08, 1.6)
@@ -240,20 +272,27 @@ def _fill(
         y += step * rng.choice((1, 1, 1, 1, 1, 1.5))
 
 
-def _ground(rng: random.Random, image: Image.Image, area: Area, split: Split) -> Rgb:
-    """Colour an area and return an ink that can be read on it."""
+def _ground(rng: random.Random, image: Image.Image, area: Area, split: Split) -> tuple[Rgb, _Colours]:
+    """Colour an area; return an ink that can be read on it, and what the two are called."""
     chance = rng.random()
     if chance < 0.7:
         tone = rng.randint(225, 255)
         image.paste((tone, tone - rng.randint(0, 8), tone - rng.randint(0, 22)), area)
         dark = rng.randint(0, 90)
-        return (dark, dark, dark) if rng.random() < 0.8 else (dark // 4, dark // 3, 60 + dark)
+        blue = rng.random() >= 0.8
+        ink = (dark // 4, dark // 3, 60 + dark) if blue else (dark, dark, dark)
+        name = "blue" if blue and dark > 40 else "black" if not blue and dark < 60 else ""
+        return ink, _Colours("white" if tone > 240 else "", name)
     if chance < 0.78:
-        image.paste((rng.randint(0, 50),) * 3, area)
-        return (rng.randint(190, 255),) * 3
-    ground, _, mean = make_ground(rng, (area[2] - area[0], area[3] - area[1]), held_out=split == "held_out")
+        tone, light = rng.randint(0, 50), rng.randint(190, 255)
+        image.paste((tone,) * 3, area)
+        return (light,) * 3, _Colours("black" if tone < 40 else "", "white" if light > 225 else "")
+    ground, name, mean = make_ground(
+        rng, (area[2] - area[0], area[3] - area[1]), held_out=split == "held_out"
+    )
     image.paste(ground, area[:2])
-    return ink_for(rng, mean)[1]
+    ink_name, ink = ink_for(rng, mean)
+    return ink, _Colours(name or "", ink_name)
 
 
 def _text(rng: random.Random, language: Language, values: Values) -> str:
