@@ -287,12 +287,12 @@ def _ground(rng: random.Random, image: Image.Image, area: Area, split: Split) ->
         tone, light = rng.randint(0, 50), rng.randint(190, 255)
         image.paste((tone,) * 3, area)
         return (light,) * 3, _Colours("black" if tone < 40 else "", "white" if light > 225 else "")
-    ground, name, mean = make_ground(
+    ground, colour, mean = make_ground(
         rng, (area[2] - area[0], area[3] - area[1]), held_out=split == "held_out"
     )
     image.paste(ground, area[:2])
     ink_name, ink = ink_for(rng, mean)
-    return ink, _Colours(name or "", ink_name)
+    return ink, _Colours(colour or "", ink_name)
 
 
 def _text(rng: random.Random, language: Language, values: Values) -> str:
