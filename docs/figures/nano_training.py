@@ -1,4 +1,9 @@
-"""Draw the curves of docs/nano-log.md: `python scripts/nano_curves.py runs/nano docs/figures/nano-training.png`."""
+"""Draws the curves of docs/nano-log.md.
+
+    python docs/figures/nano_training.py runs/nano docs/figures/nano-training.png
+
+One strip per stage, side by side, as wide as it took.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +24,7 @@ CURVES = (
 
 
 def main() -> None:
-    """One strip per stage, side by side, as wide as it took."""
+    """Draw."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", type=Path)
     parser.add_argument("picture", type=Path)
