@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from internvl.config.model import VisionConfig
 from internvl.errors import RequestError
+from internvl.nn.attention import attend
 from internvl.nn.mlp import GeluMLP
 from internvl.nn.norm import RMSNorm
 from internvl.nn.recompute import Recompute, run_layer
@@ -138,7 +139,7 @@ class VisionAttention(nn.Module):
         q, k, v = (
             t.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for t in (q, k, v)
         )  # (N, H, 1 + P, Dh)
-        out = F.scaled_dot_product_attention(q, k, v)
+        out = attend(q, k, v)
         return self.out(out.transpose(1, 2).flatten(2))  # (N, H, 1 + P, Dh) -> (N, 1 + P, C)
 
 

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from internvl.nn import attention
 from internvl.nn.attention import attend, attend_with_sinks, causal_mask
 
 
@@ -76,3 +77,60 @@ def test_sinks_in_blocks_of_queries_equal_sinks_at_once(monkeypatch, masked):
     at_once = attend_with_sinks(q, k, v, torch.ones(4), mask=mask)
     monkeypatch.setattr("internvl.nn.attention.SINK_SCORES", 2 * 4 * 7 * 3)
     torch.testing.assert_close(attend_with_sinks(q, k, v, torch.ones(4), mask=mask), at_once)
+
+
+#: bfloat16 keeps 8 bits: what two ways of rounding may differ by.
+BF16 = {"rtol": 2e-2, "atol": 2e-2}
+
+
+@pytest.fixture
+def bfloat16_kernels(monkeypatch):
+    """As if this CPU multiplied in bfloat16: the numbers are the same where it does not."""
+    monkeypatch.setattr(attention, "has_fast_kernels", lambda dtype, device: True)
+
+
+@pytest.mark.parametrize("groups", [4, 2])
+@pytest.mark.parametrize(("new", "keys"), [(600, 600), (300, 700), (40, 41)])
+@pytest.mark.parametrize("window", [None, 50])
+def test_products_in_blocks_give_what_attention_written_out_gives(
+    bfloat16_kernels, groups, new, keys, window
+):
+    q, k, v = qkv(2, 4, groups, new, keys, torch.Generator().manual_seed(0))
+    mask = causal_mask(new, keys, window, torch.device("cpu"))
+    expected = plain(q, k, v, mask)
+    found = attend(*(x.bfloat16() for x in (q, k, v)), mask=mask)
+    torch.testing.assert_close(found.float(), expected, **BF16)
+    if new == keys and window is None:
+        found = attend(*(x.bfloat16() for x in (q, k, v)), is_causal=True)
+        torch.testing.assert_close(found.float(), expected, **BF16)
+
+
+def test_without_a_mask_products_look_everywhere(bfloat16_kernels):
+    q, k, v = qkv(1, 4, 4, 300, 300, torch.Generator().manual_seed(0))
+    expected = plain(q, k, v, torch.ones(300, 300, dtype=torch.bool))
+    torch.testing.assert_close(attend(*(x.bfloat16() for x in (q, k, v))).float(), expected, **BF16)
+
+
+def test_a_mask_per_sequence_reaches_every_head_of_a_product(bfloat16_kernels):
+    q, k, v = qkv(2, 4, 2, 40, 40, torch.Generator().manual_seed(0))
+    mask = causal_mask(40, 40, None, torch.device("cpu")).expand(2, 1, 40, 40).clone()
+    mask[1, :, 1:, 0] = False
+    found = attend(*(x.bfloat16() for x in (q, k, v)), mask=mask)
+    torch.testing.assert_close(found.float(), plain(q, k, v, mask), **BF16)
+
+
+@pytest.mark.parametrize("groups", [4, 2])
+def test_gradients_through_products_are_those_of_attention_written_out(bfloat16_kernels, groups):
+    inputs = [x.requires_grad_() for x in qkv(1, 4, groups, 300, 300, torch.Generator().manual_seed(0))]
+    mask = causal_mask(300, 300, None, torch.device("cpu"))
+    expected = torch.autograd.grad(plain(*inputs, mask).square().sum(), inputs)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = torch.autograd.grad(attend(*inputs, is_causal=True).float().square().sum(), inputs)
+    for one, other in zip(found, expected, strict=True):
+        assert (one - other).norm() < 0.02 * other.norm()
+
+
+def test_float32_never_goes_by_rounded_products(bfloat16_kernels):
+    q, k, v = qkv(1, 4, 4, 64, 64, torch.Generator().manual_seed(0))
+    mask = torch.ones(64, 64, dtype=torch.bool)
+    torch.testing.assert_close(attend(q, k, v), plain(q, k, v, mask))
