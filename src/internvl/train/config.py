@@ -29,10 +29,15 @@ class ModelSection:
     """A checkpoint directory, a hub id, or nano; config and tokenizer are always taken from here."""
     from_scratch: bool = False
     """Take the shape of `path` but not its weights; they are drawn from the run's seed."""
+    tower_init: Literal["normal", "local"] = "normal"
+    """Of a vision tower from scratch. local: it begins with edges and neighbours (`models.local_init`), from which it
+    learns print far faster."""
     drop_path: float | None = None
     """Stochastic depth of the vision tower, rising from 0 at its first layer to this; None: the checkpoint's own."""
 
     def __post_init__(self) -> None:
+        if self.tower_init != "normal" and not self.from_scratch:
+            raise ConfigError("model.tower_init says how a tower is drawn; set model.from_scratch = true")
         if self.drop_path is not None and not 0 <= self.drop_path < 1:
             raise ConfigError(f"model.drop_path is {self.drop_path}; expected 0 <= drop_path < 1")
 

@@ -23,6 +23,7 @@ from internvl.checkpoint.load import (
 from internvl.checkpoint.save import save_model
 from internvl.errors import CheckpointError, ConfigError
 from internvl.models.internvl import InternVLModel
+from internvl.models.local_init import init_local_tower
 from internvl.nn.device import has_fast_kernels
 from internvl.nn.lora import add_lora, has_lora, merge_lora
 from internvl.nn.recompute import set_recompute
@@ -148,6 +149,8 @@ def make_model(config: TrainConfig, *, device: str | None = None) -> InternVLMod
         with torch.device(device or "cpu"):
             generator = None if device == "meta" else torch.Generator().manual_seed(config.seed)
             model = InternVLModel(shape, image_token_id=read_image_token_id(directory), generator=generator)
+        if config.model.tower_init == "local" and generator is not None:
+            init_local_tower(model.vision, generator)
         model = model.to(dtype)
     else:
         model = load_model(config.model.path, dtype=dtype)
