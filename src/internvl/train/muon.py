@@ -1,9 +1,9 @@
 """Muon for the matrices of the layers, AdamW for all else (Jordan et al. 2024, kellerjordan.github.io/posts/muon).
 
 The step of a matrix is its momentum with all singular values made about equal, scaled so that its entries are as large
-as AdamW's (arXiv:2502.16982): one learning rate serves both. Unlike torch's Muon it orthogonalises in the dtype of the
-weights (CPUs without bfloat16 units need thirty times as long for that), and takes joined queries, keys and values as
-the three matrices that they are.
+as AdamW's (arXiv:2502.16982): one learning rate serves both. Unlike torch's Muon it orthogonalises in bfloat16 only
+where that is fast (CPUs without bfloat16 units need thirty times as long), and takes joined queries, keys and values
+as the three matrices that they are.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from internvl.nn.device import has_fast_kernels
 
 MOMENTUM = 0.95
 STEPS = 5
@@ -54,7 +56,8 @@ class Muon(torch.optim.AdamW):
         stacked = ahead.unflatten(0, (group["matrices"], -1))  # (n * R, C) -> (n, R, C)
         scale = ADAMW_RMS * math.sqrt(max(stacked.shape[1:]))
         parameter.mul_(1 - group["lr"] * group["weight_decay"])
-        update = _share(orthogonalized(stacked).flatten(0, 1), parameter)
+        fast = stacked.bfloat16() if has_fast_kernels(torch.bfloat16, stacked.device) else stacked
+        update = _share(orthogonalized(fast).to(parameter.dtype).flatten(0, 1), parameter)
         parameter.add_(update, alpha=-group["lr"] * scale)
 
 
