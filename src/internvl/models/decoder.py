@@ -101,6 +101,7 @@ class Decoder(nn.Module):
                 )
             plan = AttentionPlan.cached(self.rope, kv_cache, row_list, counts, device)
             x = x.reshape(1, B * T, -1)
+        plan.cos, plan.sin = plan.cos.to(x.dtype), plan.sin.to(x.dtype)  # once, not in each layer
         for layer in self.layers:
             x = run_layer(layer, x, plan, recompute=self.recompute)
         if kv_cache is not None:

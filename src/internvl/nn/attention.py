@@ -438,14 +438,14 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, plan: AttentionPlan) -> Tensor:
         """(B, T, D) -> (B, T, D); writes keys and values into the plan's cache."""
         B, T, _ = x.shape
-        q, k, v = self.qkv(x).split(self.splits, dim=-1)
-        q = q.view(B, T, self.num_heads, self.head_dim)
-        k = k.view(B, T, self.num_kv_heads, self.head_dim)
-        v = v.view(B, T, self.num_kv_heads, self.head_dim).transpose(1, 2)  # (B, G, T, Dh)
+        qkv = self.qkv(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)  # (B, H + 2G, T, Dh)
+        qk, v = qkv.split((self.num_heads + self.num_kv_heads, self.num_kv_heads), dim=1)
+        heads = (self.num_heads, self.num_kv_heads)
         if self.q_norm is not None and self.k_norm is not None:
-            q, k = self.q_norm(q), self.k_norm(k)
-        q, k = q.transpose(1, 2), k.transpose(1, 2)  # (B, H, T, Dh), (B, G, T, Dh)
-        q, k = rotate(q, plan.cos, plan.sin), rotate(k, plan.cos, plan.sin)
+            q, k = qk.split(heads, dim=1)
+            q, k = (rotate(each, plan.cos, plan.sin) for each in (self.q_norm(q), self.k_norm(k)))
+        else:  # together: with a cache and one token, each operation costs more than its numbers
+            q, k = rotate(qk, plan.cos, plan.sin).split(heads, dim=1)
         if plan.cache is None:
             out = self._attend(q, k, v, plan)
         else:
