@@ -81,29 +81,44 @@ def attend_by_products(
     torch's flash attention does not reach the speed of such products on a CPU, least of all in its backward pass.
     Queries come in blocks; where they are causal, which a `mask` must be too, keys after a block are left out.
     """
-    B, H, T, Dh = q.shape
-    G, S = k.shape[1], k.shape[2]
+    H, T, S = q.shape[1], q.shape[2], k.shape[2]
+    G = k.shape[1]
     with torch.autocast("cpu", enabled=False):
-        q, k, v = (x.to(torch.bfloat16) for x in (q, k, v))
-        # queries of a group as rows of one product: keys are not copied
-        q = (q * Dh**-0.5).view(B, G, H // G, T, Dh)
-        keys = k.transpose(-1, -2)
-        causal = (is_causal or mask is not None) and T > 1
-        size = min(PRODUCT_ROWS, max(32, PRODUCT_SCORES // (B * H * S))) if causal else T
-        outs = []
-        for start in range(0, T, size):
-            rows = min(size, T - start)
-            seen = S - T + start + rows if causal else S
-            block = q[:, :, :, start : start + rows].reshape(B, G, H // G * rows, Dh)
-            scores = (block @ keys[..., :seen]).view(B, G, H // G, rows, seen)
-            if mask is not None:
-                part = mask[..., start : start + rows, :seen]
-                scores = scores.masked_fill(~(part[:, :, None] if part.dim() == 4 else part), float("-inf"))
-            elif causal:
-                scores[..., seen - rows :] += _after(rows, scores)
-            weights = scores.softmax(dim=-1).view(B, G, H // G * rows, seen)
-            outs.append((weights @ v[:, :, :seen]).view(B, H, rows, Dh))
-        return outs[0] if len(outs) == 1 else torch.cat(outs, dim=2)
+        q, k, v = (x.to(torch.bfloat16) for x in (q * q.shape[-1] ** -0.5, k, v))
+        q = q.unflatten(1, (G, H // G))  # queries of a group as rows of one product: keys are not copied
+        if (is_causal or mask is not None) and T > 1:
+            size = min(PRODUCT_ROWS, max(32, PRODUCT_SCORES // (len(q) * H * S)))
+            outs = []
+            for start in range(0, T, size):
+                stop = min(start + size, T)
+                seen = S - T + stop
+                part = None if mask is None else mask[..., start:stop, :seen]
+                outs.append(
+                    _product(
+                        q[:, :, :, start:stop], k[:, :, :seen], v[:, :, :seen], part, causal=mask is None
+                    )
+                )
+            return torch.cat(outs, dim=2)
+        # what is mapped anew in each call costs as much as the products: keep it small where nothing is kept
+        num = G if q.requires_grad else max(1, PRODUCT_SCORES // (len(q) * H // G * T * S))
+        parts = [
+            _product(*part, mask, causal=False)
+            for part in zip(*(x.split(num, 1) for x in (q, k, v)), strict=True)
+        ]
+        return torch.cat(parts, dim=1)
+
+
+def _product(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, causal: bool) -> Tensor:
+    """Scaled q (B, G, H/G, T, Dh), k and v (B, G, S, Dh) -> (B, H, T, Dh); `causal`: the T last of S tokens ask."""
+    B, G, per, T, Dh = q.shape
+    S = k.shape[2]
+    scores = (q.reshape(B, G, per * T, Dh) @ k.transpose(-1, -2)).view(B, G, per, T, S)
+    if mask is not None:
+        scores = scores.masked_fill(~(mask[:, :, None] if mask.dim() == 4 else mask), float("-inf"))
+    elif causal:
+        scores[..., S - T :] += _after(T, scores)
+    weights = scores.softmax(dim=-1).view(B, G, per * T, S)
+    return (weights @ v).view(B, G * per, T, Dh)
 
 
 def _after(rows: int, like: Tensor) -> Tensor:
@@ -488,5 +503,8 @@ class Attention(nn.Module):
             return attend_with_sinks(q, k, v, self.sinks, mask=plan.mask(T, S, self.window, force=T > 1))
         if self.kind == "flash" and plan.padding is None:
             return attend_flash(q, k, v, window=self.window)
+        whole = plan.padding is None and (self.window is None or self.window >= S)
+        if whole and goes_by_products(q, k):
+            return attend_by_products(q, k, v, is_causal=True)
         mask = plan.mask(T, S, self.window)
         return attend(q, k, v, mask=mask, is_causal=mask is None and T > 1)
