@@ -30,7 +30,7 @@ CONFIG = ModelConfig(
         hidden_size=192,
         intermediate_size=768,
         num_layers=6,
-        num_heads=3,
+        num_heads=6,
         image_size=448,
         layer_scale_init=1.0,
     ),
