@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from internvl.nn import attention
+from internvl.nn import products
 from internvl.nn.attention import attend, attend_with_sinks, causal_mask
 
 
@@ -86,7 +86,7 @@ BF16 = {"rtol": 2e-2, "atol": 2e-2}
 @pytest.fixture
 def bfloat16_kernels(monkeypatch):
     """As if this CPU multiplied in bfloat16: the numbers are the same where it does not."""
-    monkeypatch.setattr(attention, "has_fast_kernels", lambda dtype, device: True)
+    monkeypatch.setattr(products, "has_fast_kernels", lambda dtype, device: True)
 
 
 @pytest.mark.parametrize("groups", [4, 2])
