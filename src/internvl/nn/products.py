@@ -1,8 +1,9 @@
 """Attention as two products and a softmax in bfloat16: what a CPU with bfloat16 instructions computes fastest.
 
 torch's flash attention does not reach the speed of such products there, least of all in its backward pass. Chosen by
-`attention.attend`. Legend: `B` sequences, `T` new tokens, `S` keys (stored and new), `H` query heads, `G` kv heads, `Dh`
-head dim.
+`attention.attend`.
+
+Legend: `B` sequences, `T` new tokens, `S` keys (stored and new), `H` query heads, `G` kv heads, `Dh` head dim.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def goes_by_products(q: Tensor, k: Tensor) -> bool:
 def attend_by_products(
     q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None = None, is_causal: bool = False
 ) -> Tensor:
-    """q (B, H, T, Dh), k and v (B, G, S, Dh) -> (B, H, T, Dh); scores are rounded as in the references' eager attention.
+    """q (B, H, T, Dh), k and v (B, G, S, Dh) -> (B, H, T, Dh), rounded as the references' eager attention is.
 
     Queries come in blocks; where they are causal, which a `mask` must be too, keys after a block are left out.
     """
