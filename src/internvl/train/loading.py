@@ -78,6 +78,8 @@ def _as_it_is(item: Any) -> Any:
 
 def _start(worker: int) -> None:
     torch.set_num_threads(1)
+    # where cores are few, threads that compute together wait for the one that was put aside for this
+    os.nice(10)
     # Ctrl-C and what else is sent to a group of processes is for the training process, which ends its update first
     os.setpgid(0, 0)
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
