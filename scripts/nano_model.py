@@ -92,7 +92,7 @@ def main() -> None:
     whole = ["system\n" + SHUSHENG_WANXIANG, "user", "assistant"]
     chosen = characters(args.shared)
     while True:  # a character of three bytes costs up to two tokens: which ones fit is found by trying
-        vocabulary = build_vocabulary((), whole=[*whole, *chosen], size=1 << 20)
+        vocabulary = build_vocabulary([*whole, *chosen])
         if vocabulary.size <= VOCAB_SIZE:
             break
         del chosen[-max(1, (vocabulary.size - VOCAB_SIZE) // 2) :]

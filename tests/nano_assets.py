@@ -1,12 +1,10 @@
-"""What generated pictures are made of in tests: no shared data; text only where the machine has fonts."""
+"""Whether this machine can draw the pictures of tests that show text."""
 
 from __future__ import annotations
 
 import pytest
 
-from internvl.data.fonts import FontBook, find_fonts
-from internvl.data.generate import Assets
-from internvl.data.words import read_words
+from internvl.data.fonts import find_fonts
 from internvl.errors import ConfigError
 
 
@@ -16,11 +14,6 @@ def has_fonts() -> bool:
     except ConfigError:
         return False
     return True
-
-
-def plain_assets() -> Assets:
-    fonts = find_fonts() if has_fonts() else FontBook(trained=(), held_out=(), plain=())
-    return Assets(fonts=fonts, words=read_words(None), art={})
 
 
 requires_fonts = pytest.mark.skipif(

@@ -7,13 +7,12 @@ import pytest
 import torch
 
 import internvl
-from golden import SHARED, requires_shared
+from internvl.checkpoint.hf_config import read_model_config
 from internvl.checkpoint.shards import read_header
-from internvl.data.objects import EMOJI, read_art
-from internvl.train.nano.model_config import nano_config
 
 ASSETS = Path(str(files("internvl") / "assets" / "nano"))
-EXAMPLES = Path(__file__).parents[2] / "examples"
+ROOT = Path(__file__).parents[2]
+EXAMPLES, MODEL = ROOT / "examples", ROOT / "recipes" / "nano" / "model"
 pytestmark = pytest.mark.skipif(
     not (ASSETS / "model.safetensors").is_file(), reason="the bundled model is not there"
 )
@@ -33,13 +32,12 @@ def test_the_weights_are_small_and_bfloat16():
 
 
 def test_the_shipped_config_is_what_the_recipes_train():
-    config = internvl.load_processor("nano").config
-    expected = nano_config(config.image_size)
-    assert (config.vision, config.text, config.template) == (
-        expected.vision,
-        expected.text,
-        expected.template,
-    )
+    assert read_model_config(ASSETS) == read_model_config(MODEL)
+
+
+@pytest.mark.parametrize("name", ["vocab.json", "merges.txt", "added_tokens.json"])
+def test_the_shipped_tokenizer_is_what_the_recipes_train(name):
+    assert (ASSETS / name).read_bytes() == (MODEL / name).read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -60,10 +58,3 @@ def test_pictures_that_it_never_saw_are_answered_rightly(pipe, picture, question
 
 def test_it_says_what_it_is(pipe):
     assert "nano" in pipe("Who are you?").text
-
-
-@requires_shared
-def test_every_object_has_its_drawing_in_the_atlas():
-    art = read_art(SHARED)
-    assert set(art) == set(EMOJI)
-    assert all(drawing.picture.mode == "RGBA" for drawings in art.values() for drawing in drawings)

@@ -2,11 +2,6 @@
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 DIGITS = "0123456789"
-SIGNS = ".,:;!?'\"-/&%$€£#+@()="
-ACCENTED = "ÄÖÜäöüßÉéèêàâçñáíóúô"
-CHARSET = LETTERS + DIGITS + SIGNS + ACCENTED
-"""Every character a picture may show; its position + 1 is its class in dense supervision."""
-CHARACTER_CLASSES = {character: i + 1 for i, character in enumerate(CHARSET)}
 
 PRINTED = (
     LETTERS + DIGITS + "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"

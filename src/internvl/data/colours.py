@@ -22,7 +22,6 @@ _RANGES: dict[str, tuple[tuple[float, float], tuple[float, float], tuple[float, 
     "gray": ((0, 360), (0.0, 0.06), (0.42, 0.65)),
 }
 COLOURS = tuple(_RANGES)
-COLOUR_CLASSES = {name: i + 1 for i, name in enumerate(COLOURS)}
 
 
 def draw_colour(rng: random.Random, name: str) -> Rgb:

@@ -1,20 +1,13 @@
-"""The things that pictures show: drawn shapes, and art from the Noto emoji atlas.
-
-The atlas (shared/data/emoji; art Apache-2.0) is read where it lies and never copied into the repository.
-"""
+"""The things that pictures show: shapes, which are drawn here, and everyday names for the art of `pictures.art`."""
 
 from __future__ import annotations
 
-import json
 import math
 import random
-from dataclasses import dataclass
-from pathlib import Path
 
 from PIL import Image, ImageDraw
 
 from internvl.data.colours import Rgb
-from internvl.errors import ConfigError
 
 SHAPES = (
     "circle", "square", "triangle", "star", "heart", "diamond", "rectangle", "oval", "pentagon", "hexagon", "cross",
@@ -42,90 +35,11 @@ hat=top hat; crown; glasses; shoe=running shoe; sock=socks; shirt=t-shirt; dress
 alien=alien monster|alien; smiley=slightly smiling face|grinning face; chair; bed; door; bucket;
 anchor
 """
-#: Our word -> names in the atlas: several drawings may share a word; without "=" the names are equal.
+#: Our word -> CLDR's names: several may share a word; without "=" the names are equal.
 EMOJI: dict[str, tuple[str, ...]] = {
     word: tuple((names or word).split("|"))
     for word, _, names in (" ".join(entry.split()).partition("=") for entry in _EMOJI_TABLE.split(";"))
 }
-EMOJI_COLOURS = {
-    "red apple": "red", "green apple": "green", "banana": "yellow", "lemon": "yellow",
-    "tangerine": "orange", "tomato": "red", "strawberry": "red", "cherries": "red", "frog": "green",
-    "ear of corn": "yellow", "green book": "green", "closed book": "red", "blue book": "blue",
-    "automobile": "red", "balloon": "red", "carrot": "orange", "broccoli": "green", "basketball": "orange",
-    "crab": "red", "pig face": "pink", "slightly smiling face": "yellow", "grinning face": "yellow",
-    "tractor": "green", "pear": "green", "octopus": None,
-}  # fmt: skip
-OBJECT_NAMES = SHAPES + tuple(EMOJI)
-OBJECT_CLASSES = {name: i + 1 for i, name in enumerate(OBJECT_NAMES)}
-PLURALS = {
-    "fish": "fish", "sheep": "sheep", "mouse": "mice", "grapes": "grapes", "cherries": "cherries",
-    "scissors": "scissors", "glasses": "glasses", "bread": "breads", "cheese": "cheeses", "cactus": "cacti",
-    "octopus": "octopuses", "leaf": "leaves", "corn": "corn", "broccoli": "broccoli", "fire": "fires",
-    "monkey": "monkeys", "key": "keys", "smiley": "smileys", "trophy": "trophies",
-    "butterfly": "butterflies", "strawberry": "strawberries", "bus": "buses", "cross": "crosses",
-    "peach": "peaches", "fox": "foxes", "tomato": "tomatoes", "dress": "dresses", "pizza": "pizzas",
-}  # fmt: skip
-
-
-def plural(name: str) -> str:
-    """The plural of an object's name."""
-    return PLURALS.get(name, name + "s")
-
-
-def with_article(words: str) -> str:
-    """ "red circle" -> "a red circle", "apple" -> "an apple"; plural-only names stay bare."""
-    if words.split()[-1] in (
-        "grapes",
-        "cherries",
-        "scissors",
-        "glasses",
-        "corn",
-        "broccoli",
-        "bread",
-        "cheese",
-        "fire",
-    ):
-        return words
-    return ("an " if words[0] in "aeiou" else "a ") + words
-
-
-@dataclass(frozen=True, slots=True)
-class Art:
-    """One drawing of an object."""
-
-    picture: Image.Image
-    """RGBA, cut to its visible part."""
-    colour: str | None
-
-
-def read_art(shared: Path | None) -> dict[str, tuple[Art, ...]]:
-    """Cut the drawings of `EMOJI` out of the atlas; empty without `shared`.
-
-    Raises:
-        ConfigError: The atlas lacks a name.
-    """
-    folder = None if shared is None else shared / "data" / "emoji"
-    if folder is None or not folder.is_dir():
-        return {}
-    with (folder / "index.jsonl").open(encoding="utf8") as file:
-        index = {row["name"]: row for row in map(json.loads, file)}
-    missing = [name for names in EMOJI.values() for name in names if name not in index]
-    if missing:
-        raise ConfigError(f"{folder / 'index.jsonl'} has no drawing named {', '.join(missing)}")
-    sheets: dict[str, Image.Image] = {}
-    art: dict[str, tuple[Art, ...]] = {}
-    for word, names in EMOJI.items():
-        drawings = []
-        for name in names:
-            row = index[name]
-            if row["sheet"] not in sheets:
-                with Image.open(folder / row["sheet"]) as sheet:
-                    sheets[row["sheet"]] = sheet.convert("RGBA")
-            x, y = row["x"], row["y"]
-            tile = sheets[row["sheet"]].crop((x, y, x + row["w"], y + row["h"]))
-            drawings.append(Art(tile.crop(tile.getchannel("A").getbbox()), EMOJI_COLOURS.get(name)))
-        art[word] = tuple(drawings)
-    return art
 
 
 def draw_shape(rng: random.Random, name: str, colour: Rgb, size: int) -> Image.Image:

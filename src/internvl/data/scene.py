@@ -1,57 +1,14 @@
-"""What a generated picture holds, and its ground.
-
-Positions are fractions of the picture's width and height, so that they survive the squash to a square tile.
-"""
+"""The ground of a generated picture, and what cameras and screens do to it."""
 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from internvl.data.colours import COLOURS, Rgb, draw_colour
-
-Box = tuple[float, float, float, float]
-"""x0, y0, x1, y1 as fractions of the picture."""
-
-
-@dataclass(frozen=True, slots=True)
-class Glyph:
-    """One drawn character: its box, all glyphs of a line sharing the line's height."""
-
-    character: str
-    box: Box
-
-
-@dataclass(frozen=True, slots=True)
-class SceneObject:
-    """One drawn thing; `colour` is None where the art has no single colour."""
-
-    name: str
-    colour: str | None
-    box: Box
-
-    @property
-    def centre(self) -> tuple[float, float]:
-        """(x, y) of the middle of the box."""
-        return (self.box[0] + self.box[2]) / 2, (self.box[1] + self.box[3]) / 2
-
-
-@dataclass(slots=True, kw_only=True)
-class Scene:
-    """A picture and everything that is true about it."""
-
-    image: Image.Image
-    background: str | None
-    """Name of the ground's colour if it is one colour."""
-    lines: tuple[str, ...] = ()
-    text_colour: str | None = None
-    glyphs: list[Glyph] = field(default_factory=list)
-    """In reading order."""
-    objects: list[SceneObject] = field(default_factory=list)
 
 
 def make_ground(

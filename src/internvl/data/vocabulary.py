@@ -1,22 +1,19 @@
-"""nano's byte-level BPE: whole words for the questions it knows, single letters for everything else.
+"""nano's byte-level BPE: one token a letter, and whole words only where `scripts/nano_model.py` asks for them.
 
-A word that follows a space and is frequent in the templates becomes one token; merges grow such words from their first
-letter only, so a word that is read from a picture stays letters (after the longest known beginning), which generalise.
-The sentences of the default system message are single tokens: every prompt carries them. Files are Qwen2's.
+Merges grow a word from its first letter, so whatever is read from a picture stays letters, which generalise. Files are
+Qwen2's.
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 from tokenizers import Regex, pre_tokenizers
 
-from internvl.errors import ConfigError
 from internvl.preprocess.bpe_tokenizer import QWEN2_WORDS, byte_alphabet
 
 END_OF_TEXT, TURN_START, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
@@ -45,59 +42,24 @@ class Vocabulary:
         return len(self.subwords) + len(ADDED_TOKENS)
 
 
-def build_vocabulary(
-    texts: Iterable[str], *, whole: Sequence[str], size: int, least_count: int = 3
-) -> Vocabulary:
-    """Choose the words that become tokens.
-
-    Args:
-        texts: Questions and answers, as frequent as they will be asked; their words fill the vocabulary.
-        whole: Texts whose every word becomes a token, whatever it costs.
-        size: Most tokens, added ones included.
-        least_count: Words seen less often stay letters.
-
-    Raises:
-        ConfigError: `size` does not hold the bytes and `whole`.
-    """
+def build_vocabulary(whole: Iterable[str]) -> Vocabulary:
+    """Make every word of `whole` a token, whatever it costs; all other text stays bytes."""
     splitter = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(QWEN2_WORDS), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
-
-    def words(text: str) -> list[str]:
-        return [word for word, _ in splitter.pre_tokenize_str(text)]
-
     subwords: dict[str, None] = dict.fromkeys(sorted(byte_alphabet()))
     merges: dict[tuple[str, str], int] = {}
-    room = size - len(ADDED_TOKENS)
-
-    def grow(word: str) -> None:
-        # joining the first two pieces again and again cannot undo what earlier words need: ranks only grow
-        pieces = _cut(word, merges)
-        while len(pieces) > 1:
-            merges[pieces[0], pieces[1]] = len(merges)
-            subwords.setdefault(pieces[0] + pieces[1])
-            pieces = _cut(word, merges)
-
     for text in whole:
-        for word in words(text):
-            grow(word)
-    if len(subwords) > room:
-        raise ConfigError(
-            f"vocabulary size {size} does not hold the bytes, the {len(ADDED_TOKENS)} added tokens and the whole "
-            f"texts: {len(subwords)} subwords so far"
-        )
-    counts = Counter(word for text in texts for word in words(text))
-    for word, count in counts.most_common():
-        # ASCII words that begin a text stay letters unless they are in `whole`
-        if (
-            count >= least_count
-            and not word[0].isascii()
-            and len(subwords) + len(_cut(word, merges)) - 1 <= room
-        ):
-            grow(word)
+        for word, _ in splitter.pre_tokenize_str(text):
+            # joining the first two pieces again and again cannot undo what earlier words need: ranks only grow
+            pieces = _cut(word, merges)
+            while len(pieces) > 1:
+                merges[pieces[0], pieces[1]] = len(merges)
+                subwords.setdefault(pieces[0] + pieces[1])
+                pieces = _cut(word, merges)
     return Vocabulary(tuple(subwords), tuple(merges))
 
 

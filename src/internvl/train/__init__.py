@@ -1,1 +1,1 @@
-"""Training: recipe -> dataset -> batch -> losses -> checkpoints that resume exactly. So far it trains `nano`."""
+"""Training: recipe -> dataset -> batch -> losses -> checkpoints that resume exactly."""

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from golden import SHARED, requires_shared
+from internvl.data.objects import EMOJI
 from internvl.data.pictures.english import is_plural, plural, with_article
 from internvl.data.pictures.things import Kind, Thing, mask_rle
 from internvl.data.sample import Assets, norm1000
@@ -127,6 +128,14 @@ def test_scenes_show_the_art_and_kinds_that_cannot_be_mixed_up():
         assert all(a.unlike(b) for i, a in enumerate(kinds) for b in kinds[:i])
         assert len(sample.images) == 1
         assert sample.turns
+
+
+@requires_shared
+def test_every_everyday_word_names_something_that_can_be_drawn():
+    from internvl.data.pictures.art import find_art
+
+    concepts = {concept.name for concept in find_art(FULL).concepts}
+    assert not [name for names in EMOJI.values() for name in names if name not in concepts]
 
 
 @requires_shared

@@ -1,1 +1,0 @@
-"""How the first nano was trained: single pictures and dense heads, in stages (docs/nano.md)."""
