@@ -1,4 +1,4 @@
-"""The shipped model: its files, and its answers about README's pictures."""
+"""The shipped model: its files, and its answers about README's pictures; and the weights of the next one."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -12,7 +12,7 @@ from internvl.checkpoint.shards import read_header
 
 ASSETS = Path(str(files("internvl") / "assets" / "nano"))
 ROOT = Path(__file__).parents[2]
-EXAMPLES, MODEL = ROOT / "examples", ROOT / "recipes" / "nano" / "model"
+EXAMPLES, RECIPES = ROOT / "examples", ROOT / "recipes" / "nano"
 pytestmark = pytest.mark.skipif(
     not (ASSETS / "model.safetensors").is_file(), reason="the bundled model is not there"
 )
@@ -31,13 +31,13 @@ def test_the_weights_are_small_and_bfloat16():
     assert {tensor.dtype for tensor in tensors.values()} == {torch.bfloat16}
 
 
-def test_the_shipped_config_is_what_the_recipes_train():
-    assert read_model_config(ASSETS) == read_model_config(MODEL)
+def test_what_training_goes_on_from_is_what_the_recipes_train():
+    assert read_model_config(RECIPES / "weights") == read_model_config(RECIPES / "model")
 
 
 @pytest.mark.parametrize("name", ["vocab.json", "merges.txt", "added_tokens.json"])
-def test_the_shipped_tokenizer_is_what_the_recipes_train(name):
-    assert (ASSETS / name).read_bytes() == (MODEL / name).read_bytes()
+def test_its_tokenizer_is_that_of_the_recipes(name):
+    assert (RECIPES / "weights" / name).read_bytes() == (RECIPES / "model" / name).read_bytes()
 
 
 @pytest.mark.parametrize(
