@@ -180,7 +180,9 @@ class Int4Linear(Packed):
     def forward(self, x: Tensor) -> Tensor:
         """(..., K) -> (..., N)."""
         rows = x.reshape(-1, x.shape[-1])
-        if len(rows) < MANY_ROWS:
+        if len(rows) <= FEW_ROWS:
+            out = self._few(rows)
+        elif len(rows) < MANY_ROWS:
             out = torch.cat([self._few(part) for part in rows.split(FEW_ROWS)])
         else:
             out = self._many(rows)
