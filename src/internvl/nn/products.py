@@ -49,22 +49,19 @@ def attend_by_products(
                 stop = min(start + size, T)
                 seen = S - T + stop
                 part = None if mask is None else mask[..., start:stop, :seen]
-                outs.append(
-                    _product(
-                        q[:, :, :, start:stop], k[:, :, :seen], v[:, :, :seen], part, causal=mask is None
-                    )
-                )
+                block = q[:, :, :, start:stop]
+                outs.append(_product(block, k[:, :, :seen], v[:, :, :seen], mask=part, causal=mask is None))
             return torch.cat(outs, dim=2)
         # what is mapped anew in each call costs as much as the products: keep it small where nothing is kept
         num = G if q.requires_grad else max(1, PRODUCT_SCORES // (len(q) * H // G * T * S))
         parts = [
-            _product(*part, mask, causal=False)
-            for part in zip(*(x.split(num, 1) for x in (q, k, v)), strict=True)
+            _product(*part, mask=mask)
+            for part in zip(q.split(num, 1), k.split(num, 1), v.split(num, 1), strict=True)
         ]
         return torch.cat(parts, dim=1)
 
 
-def _product(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, causal: bool) -> Tensor:
+def _product(q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None = None, causal: bool = False) -> Tensor:
     """Scaled q (B, G, H/G, T, Dh), k and v (B, G, S, Dh) -> (B, H, T, Dh); `causal`: the T last of S tokens ask."""
     B, G, per, T, Dh = q.shape
     S = k.shape[2]
