@@ -51,11 +51,11 @@ def init_weights(model: nn.Module, generator: torch.Generator) -> None:
     for module in model.modules():
         if isinstance(module, Decoder | InternViT):
             for layer in module.layers:
-                for weight in _branch_ends(layer):
+                for weight in branch_ends(layer):
                     weight.mul_((2 * len(module.layers)) ** -0.5)
 
 
-def _branch_ends(layer: nn.Module) -> list[Tensor]:
+def branch_ends(layer: nn.Module) -> list[Tensor]:
     """The weights whose products are added to the residual stream."""
     if isinstance(layer, Block):
         return [layer.attention.out.weight, layer.mlp.fc2.weight]

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from internvl.errors import ConfigError
+from internvl.models.init import branch_ends
 from internvl.models.vit import Block, InternViT
 
 #: Where the heads of a layer look, (rows, columns); layers take the lists in turn. The heads left over start at random.
@@ -72,8 +73,8 @@ def init_local_tower(vision: InternViT, generator: torch.Generator) -> None:
             key[head].zero_()
             query[head, : 4 * F, content:] = scale * _shift(step, frequencies)
             key[head, : 4 * F, content:] = scale * torch.eye(4 * F)
-        for end in (attention.out, layer.mlp.fc2):
-            end.weight.mul_((2 * len(vision.layers)) ** -0.5)
+        for weight in branch_ends(layer):
+            weight.mul_((2 * len(vision.layers)) ** -0.5)
 
 
 def cosine_filters(count: int, size: int) -> Tensor:

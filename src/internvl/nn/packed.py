@@ -120,9 +120,8 @@ class Int8Linear(Packed):
         else:
             largest = rows.abs().amax(dim=1, keepdim=True).float()
         step = torch.add(_TINY, largest, alpha=1 / self.limit)  # (M, 1)
-        quantised = torch.addcdiv(self.middle, rows, step).to(
-            torch.uint8
-        )  # rounded: the middle is half a step more
+        # cut off is rounded: the middle holds half a step more than the zero point
+        quantised = torch.addcdiv(self.middle, rows, step).to(torch.uint8)
         out = torch.ops.onednn.qlinear_pointwise(
             quantised, 1.0, self.limit + 1, self.weight, self.scale, self.zero, None, 1.0, 0, torch.float32, "none",
             [], "",
