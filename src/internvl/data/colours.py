@@ -1,4 +1,4 @@
-"""Named colours and how far a drawn colour may lie from its name."""
+"""Named colours, how far a drawn colour may lie from its name, and what can be read on what."""
 
 from __future__ import annotations
 
@@ -39,3 +39,13 @@ def luminance(colour: Rgb) -> float:
 def distance(a: Rgb, b: Rgb) -> float:
     """Euclidean distance in RGB scaled to [0, 1] per channel."""
     return sum(((x - y) / 255) ** 2 for x, y in zip(a, b, strict=True)) ** 0.5
+
+
+def ink_for(rng: random.Random, ground: Rgb) -> tuple[str, Rgb]:
+    """A colour that can be read on `ground`."""
+    for _ in range(20):
+        name = rng.choice(COLOURS) if rng.random() < 0.6 else rng.choice(("black", "white"))
+        colour = draw_colour(rng, name)
+        if abs(luminance(colour) - luminance(ground)) > 0.3 and distance(colour, ground) > 0.45:
+            return name, colour
+    return ("black", (0, 0, 0)) if luminance(ground) > 0.5 else ("white", (255, 255, 255))

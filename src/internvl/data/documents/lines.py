@@ -7,7 +7,7 @@ import string
 
 from PIL import Image
 
-from internvl.data.colours import Rgb
+from internvl.data.colours import Rgb, ink_for
 from internvl.data.documents.asking import ask_read, choose
 from internvl.data.documents.finish import finish
 from internvl.data.documents.language import (
@@ -24,7 +24,6 @@ from internvl.data.documents.typefaces import find_hands
 from internvl.data.documents.values import Values
 from internvl.data.sample import Assets, DataSample, Json, Split, Turn
 from internvl.data.scene import make_ground
-from internvl.data.text_scene import ink_for
 
 MAX_CHARACTERS = 60
 _ORDINALS = ("first", "second", "third")

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from internvl.data.colours import Rgb
+from internvl.data.colours import Rgb, ink_for
 from internvl.data.documents.asking import ask_read, choose
 from internvl.data.documents.language import (
     EUROPEAN,
@@ -37,7 +37,6 @@ from internvl.data.pictures.scene_phrases import DESCRIBE, GROUND
 from internvl.data.realism import photograph
 from internvl.data.sample import Assets, DataSample, Marks, Split, Turn
 from internvl.data.scene import make_ground
-from internvl.data.text_scene import ink_for
 
 SIDE = 448
 Area = tuple[int, int, int, int]
@@ -71,7 +70,7 @@ def make_block(rng: random.Random, *, split: Split, assets: Assets) -> DataSampl
 
 def make_words(rng: random.Random, *, split: Split, assets: Assets) -> DataSample:
     """Write a few large words in a quarter of the square: where a decoder that knows nothing begins."""
-    return _read_whole(rng, split, assets, skill="words", side=SIDE // 2, sizes=(18, 36), most_lines=3)
+    return _read_whole(rng, split, assets, skill="words", side=SIDE // 2, sizes=(18, 80), most_lines=3)
 
 
 def make_note(rng: random.Random, *, split: Split, assets: Assets) -> DataSample:
