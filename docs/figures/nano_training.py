@@ -18,6 +18,7 @@ from internvl.train.report import read_log, series, smoothed
 CURVES = (
     ("patch_glyph", "letter on a patch", "#1f5fa8"),
     ("token_glyphs", "letters of an image token", "#c0562f"),
+    ("patch_thing", "thing on a patch", "#8a5aa8"),
     ("token_loss", "answers", "#2e8b57"),
 )
 """Key in the log, what it is, colour."""
@@ -44,7 +45,7 @@ def main() -> None:
         axes.set_title(f"{name}\n{60 * hour:.0f} min", fontsize=9)
         axes.set_xlabel("step", fontsize=8)
         axes.tick_params(labelsize=7)
-        axes.set_ylim(0.3, 4)
+        axes.set_ylim(0.3, 5.5)
         axes.grid(alpha=0.3)
     panels[0].set_ylabel("loss, nats")
     handles = {

@@ -58,11 +58,11 @@ def attend_by_products(
         if q.requires_grad:
             return _product(q, k, v)
         rows, groups = (max(1, WHOLE_SCORES // (heads * T * S)) for heads in (H, H // G))
-        parts = [
-            torch.cat([_product(*part) for part in zip(*(x.split(groups, 1) for x in some), strict=True)], dim=1)
-            for some in zip(*(x.split(rows) for x in (q, k, v)), strict=True)
-        ]
-        return torch.cat(parts)
+        outs = []
+        for some in zip(*(x.split(rows) for x in (q, k, v)), strict=True):
+            heads = zip(*(x.split(groups, 1) for x in some), strict=True)
+            outs.append(torch.cat([_product(*part) for part in heads], dim=1))
+        return torch.cat(outs)
 
 
 def _product(q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None = None, causal: bool = False) -> Tensor:

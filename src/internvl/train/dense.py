@@ -37,7 +37,7 @@ HEADS: Mapping[str, tuple[str, int, int]] = {
     "patch_thing": ("patch", 1, NUM_THINGS),
 }
 """Head -> (where it looks, answers a place, classes)."""
-_WEIGHTS = {"patch_glyph": 0.5, "token_glyphs": 0.4, "patch_thing": 0.1}
+_WEIGHTS = {"patch_glyph": 0.4, "token_glyphs": 0.3, "patch_thing": 0.3}
 
 
 @lru_cache(maxsize=1)
