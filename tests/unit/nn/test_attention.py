@@ -105,8 +105,11 @@ def test_products_in_blocks_give_what_attention_written_out_gives(
         torch.testing.assert_close(found.float(), expected, **BF16)
 
 
-def test_without_a_mask_products_look_everywhere(bfloat16_kernels):
-    q, k, v = qkv(1, 4, 4, 300, 300, torch.Generator().manual_seed(0))
+@pytest.mark.parametrize("groups", [4, 2])
+@pytest.mark.parametrize("scores", [1, 300 * 300 * 4, 2 * 300 * 300 * 4, 2**22])
+def test_without_a_mask_products_look_everywhere(bfloat16_kernels, monkeypatch, groups, scores):
+    monkeypatch.setattr(products, "WHOLE_SCORES", scores)  # one head at a time, one sequence, two, all
+    q, k, v = qkv(3, 4, groups, 300, 300, torch.Generator().manual_seed(0))
     expected = plain(q, k, v, torch.ones(300, 300, dtype=torch.bool))
     torch.testing.assert_close(attend(*(x.bfloat16() for x in (q, k, v))).float(), expected, **BF16)
 
