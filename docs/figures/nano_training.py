@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("runs", type=Path)
     parser.add_argument("picture", type=Path)
     args = parser.parse_args()
-    stages = [(path.name, read_log(path)) for path in sorted(args.runs.glob("[0-9]-*")) if path.is_dir()]
+    stages = [(path.name, read_log(path)) for path in sorted(args.runs.glob("[0-9][0-9]-*")) if path.is_dir()]
     stages = [(name, events) for name, events in stages if series(events, "loss")[0]]
     hours = [sum(series(events, "seconds")[1]) * _interval(events) / 3600 for _, events in stages]
     figure = Figure(figsize=(12, 4), layout="constrained")
