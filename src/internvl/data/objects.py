@@ -41,6 +41,10 @@ EMOJI: dict[str, tuple[str, ...]] = {
     for word, _, names in (" ".join(entry.split()).partition("=") for entry in _EMOJI_TABLE.split(";"))
 }
 
+EVERYDAY_NAMES = frozenset(name for names in EMOJI.values() for name in names)
+EVERYDAY_SHARE = 0.6
+"""How often a thing is one that every child can name, and not any of all: these come first."""
+
 
 def draw_shape(rng: random.Random, name: str, colour: Rgb, size: int) -> Image.Image:
     """An RGBA picture of one shape, `size` pixels on its longer side, turned where that keeps its name."""

@@ -78,12 +78,36 @@ class FreezeSection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlacesSection:
+    """Weights of the questions to places (`train.dense`) among each other; 0: not asked."""
+
+    patch_glyph: float = 0.3
+    token_glyphs: float = 0.3
+    patch_thing: float = 0.2
+    token_thing: float = 0.2
+
+    def __post_init__(self) -> None:
+        _at_least(
+            0,
+            objective__places__patch_glyph=self.patch_glyph,
+            objective__places__token_glyphs=self.token_glyphs,
+            objective__places__patch_thing=self.patch_thing,
+            objective__places__token_thing=self.token_thing,
+        )
+
+    def weights(self) -> dict[str, float]:
+        """By the name of the head."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectiveSection:
     """The loss: next-token prediction, learning from pairs of answers, or only what lies where (dense)."""
 
     kind: ObjectiveKind = "sft"
     dense_weight: float = 0.0
     """Beside sft: also ask patches and image tokens what they show, where data.dense knows it."""
+    places: PlacesSection = field(default_factory=PlacesSection)
     beta: float = 0.1
     """Scale of rewards (dpo, bco, mpo)."""
     dpo_weight: float = 0.8
@@ -339,7 +363,7 @@ class TrainConfig:
         )
 
 
-def _at_least(least: int, **values: int) -> None:
+def _at_least(least: int, **values: float) -> None:
     """Refuse values below `least`; a name's `__` stands for the dot of its section."""
     for name, value in values.items():
         if value < least:

@@ -28,16 +28,16 @@ NUM_GLYPHS = len(dict.fromkeys(PRINTED)) + 2
 NUM_THINGS = 2048
 """Nothing, and the names of objects by `thing_class`."""
 
-#: Targets of a batch of tiles, int64; class 0 is nothing: "patch_glyph" (N, P), "token_glyphs" (N, K, SLOTS),
-#: "patch_thing" (N, P).
+#: Targets of a batch of tiles, int64; class 0 is nothing: "patch_glyph" and "patch_thing" (N, P), "token_glyphs"
+#: (N, K, SLOTS), "token_thing" (N, K).
 Targets = dict[str, Tensor]
 HEADS: Mapping[str, tuple[str, int, int]] = {
     "patch_glyph": ("patch", 1, NUM_GLYPHS),
     "token_glyphs": ("token", SLOTS, NUM_GLYPHS),
     "patch_thing": ("patch", 1, NUM_THINGS),
+    "token_thing": ("token", 1, NUM_THINGS),
 }
 """Head -> (where it looks, answers a place, classes)."""
-_WEIGHTS = {"patch_glyph": 0.4, "token_glyphs": 0.3, "patch_thing": 0.3}
 
 
 @lru_cache(maxsize=1)
@@ -88,16 +88,18 @@ def tile_targets(
     if fit:  # as if the picture went on to the end of the grid
         scale = min(shape[1] / size[0], shape[0] / size[1])
         size = (shape[1] / scale, shape[0] / scale)
-    for name, marks, classes in (
-        ("patch_glyph", glyphs, glyph_class), ("patch_thing", things, thing_class),
-    ):  # fmt: skip
+    tokens = (shape[0] // factor, shape[1] // factor)
+    for name, marks, classes, places in (
+        ("patch_glyph", glyphs, glyph_class, shape),
+        ("patch_thing", things, thing_class, shape),
+        ("token_thing", things, thing_class, tokens),
+    ):
         if marks is None:
-            painted = np.full(shape, -1, np.int16)
+            painted = np.full(places, -1, np.int16)
         else:
             labels = np.array([classes(mark) for mark in marks.names], np.int16)
-            painted = _paint(_scaled(marks.boxes, size, shape), labels, shape)
-        found[name] = _by_tile(painted, grid, extra)
-    tokens = (shape[0] // factor, shape[1] // factor)
+            painted = _paint(_scaled(marks.boxes, size, places), labels, places)
+        found[name] = _by_tile(painted, places[0] // rows, extra)
     slots = np.full((*tokens, SLOTS), -1 if glyphs is None else 0, np.int16)
     if glyphs is not None:
         labels = np.array([glyph_class(mark) for mark in glyphs.names], np.int16)
@@ -195,11 +197,6 @@ class DenseHeads(nn.Module):
             name: 0.0 * torch.stack([parameter.sum() for parameter in head.parameters()]).sum()
             for name, head in self.heads.items()
         }
-
-    @staticmethod
-    def weights() -> dict[str, float]:
-        """Weight of each head's mean loss."""
-        return dict(_WEIGHTS)
 
     @staticmethod
     def denominators(targets: Targets) -> dict[str, Tensor]:

@@ -182,29 +182,26 @@ class SupervisedObjective:
 
     Args:
         answers: Weight of next-token prediction; 0: the decoder does not run.
-        dense: Weight of the dense heads; 0: there are none.
+        places: Weights of the dense heads, by name; empty: there are none.
     """
 
     answers: float = 1.0
-    dense: float = 0.0
+    places: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def weights(self) -> Mapping[str, float]:
         """Term -> its weight in the loss."""
-        weights = {"loss": self.answers} if self.answers else {}
-        if self.dense:
-            weights |= {name: self.dense * weight for name, weight in DenseHeads.weights().items()}
-        return weights
+        return ({"loss": self.answers} if self.answers else {}) | dict(self.places)
 
     def denominators(self, batch: TrainBatch) -> dict[str, Tensor]:
         """The labels' weights, how many labels there are, and the places that are asked."""
         counted = target_mask(batch)
         weight = batch.loss_weight[:, 1:][counted].sum(dtype=torch.float64)
         counts = {"loss": weight, "tokens": counted.sum(dtype=torch.float64)}
-        if self.dense and batch.dense is not None:
+        if self.places and batch.dense is not None:
             counts |= DenseHeads.denominators(batch.dense)
-        elif self.dense:
-            counts |= {name: torch.zeros((), dtype=torch.float64) for name in DenseHeads.weights()}
+        elif self.places:
+            counts |= {name: torch.zeros((), dtype=torch.float64) for name in self.places}
         return counts
 
     def __call__(self, losses: TokenLoss, batch: TrainBatch) -> LossSums:

@@ -185,7 +185,7 @@ def make_heads(config: TrainConfig, model: InternVLModel) -> DenseHeads | None:
     heads = DenseHeads(model.config, torch.Generator().manual_seed(config.seed))
     kept = Path(config.model.path) / HEADS_NAME
     if kept.is_file() and not config.model.from_scratch:
-        heads.load_state_dict(load_file(kept))
+        heads.load_state_dict(load_file(kept), strict=False)  # a head that came later begins fresh
     return heads
 
 
@@ -203,10 +203,9 @@ def make_objective(config: TrainConfig, where: Ranks) -> Objective:
     """The loss; of pairs with its frozen reference, which is the model that training starts from."""
     section = config.objective
     if not section.is_preference:
-        return SupervisedObjective(
-            answers=float(section.kind == "sft"),
-            dense=1.0 if section.kind == "dense" else section.dense_weight,
-        )
+        share = 1.0 if section.kind == "dense" else section.dense_weight
+        places = {name: share * weight for name, weight in section.places.weights().items()} if share else {}
+        return SupervisedObjective(answers=float(section.kind == "sft"), places=places)
     weights = {
         "mpo": (section.dpo_weight, section.bco_weight, section.nll_weight),
         "dpo": (1.0, 0.0, 0.0),

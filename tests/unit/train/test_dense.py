@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from fakes import tiny_model
 from internvl.data.sample import Marks
 from internvl.preprocess.tiling import cut_tiles, fitted_size
+from internvl.train.config import ModelSection, ObjectiveSection, TrainConfig
 from internvl.train.dense import (
     HEADS,
     NOTHING_WEIGHT,
@@ -21,6 +23,7 @@ from internvl.train.dense import (
     unasked,
 )
 from internvl.train.objectives import SupervisedObjective, TokenLoss
+from internvl.train.setup import HEADS_NAME, make_heads
 from internvl.types import TileGrid
 from training import make_sample, packed
 
@@ -45,33 +48,36 @@ def targets(glyphs=None, things=None, size=(SIDE, SIDE), columns=1, rows=1, fit=
 def test_a_box_lies_on_the_patches_that_show_it(size, fit, seed):
     """The oracle is a picture of the box, cut by the code that cuts pictures."""
     rng = np.random.default_rng(seed)
-    grid = TileGrid(3, 2)
+    cut = TileGrid(3, 2)
     x, y = rng.uniform(0, 0.6, 2) * size
     w, h = rng.uniform(0.3, 0.4, 2) * size
     box = (round(x), round(y), round(x + w), round(y + h))
     image = Image.new("RGB", size)
     image.paste((255, 255, 255), box)
-    tiles = cut_tiles(image, grid=grid, image_size=SIDE, thumbnail=True, fit=fit)
+    tiles = cut_tiles(image, grid=cut, image_size=SIDE, thumbnail=True, fit=fit)
     if fit:  # what is no picture is black, too
         wide, high = fitted_size(size, (3 * SIDE, 2 * SIDE))
         canvas = np.zeros((2 * SIDE, 3 * SIDE, 3), np.uint8)
         canvas[:high, :wide] = np.asarray(image.resize((wide, high), Image.Resampling.BICUBIC))
         parts = canvas.reshape(2, SIDE, 3, SIDE, 3).swapaxes(1, 2)
         tiles[:6] = parts.reshape(6, SIDE, SIDE, 3)
-    found = targets(things=marks(("cup", box)), size=size, columns=3, rows=2, fit=fit, extra=1)["patch_thing"]
-    assert found.shape == (7, GRID**2)
-    light = tiles[:6, :, :, 0].reshape(6, GRID, PATCH, GRID, PATCH).mean((2, 4)).reshape(6, -1) / 255
-    asked = found[:6] == thing_class("cup")
-    assert asked.any()
-    assert not asked[light < 0.02].any()
-    assert asked[light > 0.98].all()
-    assert (found[:6][~asked] == 0).all()
+    found = targets(things=marks(("cup", box)), size=size, columns=3, rows=2, fit=fit, extra=1)
+    for name, grid in (("patch_thing", GRID), ("token_thing", GRID // FACTOR)):
+        assert found[name].shape == (7, grid**2)
+        light = tiles[:6, :, :, 0].reshape(6, grid, SIDE // grid, grid, SIDE // grid).mean((2, 4)) / 255
+        light = light.reshape(6, -1)
+        asked = found[name][:6] == thing_class("cup")
+        assert asked.any()
+        assert not asked[light < 0.02].any()
+        assert asked[light > 0.98].all()
+        assert (found[name][:6][~asked] == 0).all()
 
 
 def test_what_is_not_known_and_tiles_behind_the_grid_are_not_asked():
     glyphs = marks(("a", (0, 0, 14, 14)))
     found = targets(glyphs=glyphs, columns=2, rows=1, size=(2 * SIDE, SIDE), extra=2)
-    assert (found["patch_thing"] == -1).all()  # nobody said what objects there are
+    for name in ("patch_thing", "token_thing"):
+        assert (found[name] == -1).all()  # nobody said what objects there are
     for name in ("patch_glyph", "token_glyphs"):
         assert (found[name][:2] >= 0).all()
         assert (found[name][2:] == -1).all()
@@ -164,10 +170,23 @@ def test_the_loss_counts_only_what_is_asked_and_empty_places_little():
 def test_a_batch_that_asks_no_place_costs_nothing_and_reaches_every_head(answers):
     """Several processes add up the same names, whatever pictures each of them has."""
     losses = TokenLoss(tiny_model().requires_grad_(True), DenseHeads(tiny_model().config))
-    objective = SupervisedObjective(answers=float(answers), dense=1.0)
+    objective = SupervisedObjective(answers=float(answers), places=dict.fromkeys(HEADS, 0.25))
     for tiles in (0, 1):
         terms = objective(losses, packed([make_sample(3, tiles=tiles)])).terms
         assert terms.keys() == objective.weights.keys()
         assert all(terms[name] == 0 for name in HEADS)
         torch.stack(list(terms.values())).sum().backward()
         assert all(not p.grad.any() for p in losses.heads.parameters())
+
+
+def test_heads_of_before_go_on_and_one_that_came_later_begins_fresh(tmp_path):
+    model = tiny_model()
+    config = TrainConfig(model=ModelSection(path=str(tmp_path)), objective=ObjectiveSection(kind="dense"))
+    before = DenseHeads(model.config, torch.Generator().manual_seed(5)).state_dict()
+    kept = {name: tensor for name, tensor in before.items() if "token_thing" not in name}
+    save_file(kept, tmp_path / HEADS_NAME)
+    heads = make_heads(config, model).state_dict()
+    fresh = DenseHeads(model.config, torch.Generator().manual_seed(config.seed)).state_dict()
+    assert heads.keys() == before.keys()
+    for name, tensor in heads.items():
+        assert torch.equal(tensor, (before if name in kept else fresh)[name]), name

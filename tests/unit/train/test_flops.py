@@ -77,7 +77,9 @@ def test_dense_supervision_costs_what_the_counter_sees(answers, side):
     if side == 28 and answers:
         batch = fewer_tokens(batch, model.image_token_id)
     losses = TokenLoss(model, DenseHeads(model.config))
-    weights, attention = counted(losses, batch, SupervisedObjective(answers=float(answers), dense=1.0))
+    weights, attention = counted(
+        losses, batch, SupervisedObjective(answers=float(answers), places=dict.fromkeys(HEADS, 1.0))
+    )
     work = work_of(model, tile_size=side, answers=answers, dense=True)
     ours = batch.num_tiles * ((side // 14) ** 2 + 1) ** 2
     ours = work.vision_attention.operations(ours) * 2 * model.config.vision.hidden_size

@@ -5,6 +5,7 @@ import pytest
 from internvl.errors import ConfigError
 from internvl.train.config import RunSection, TrainConfig
 from internvl.train.dataset import DataConfig
+from internvl.train.dense import HEADS
 from internvl.train.recipes import build, read_recipe, to_tree
 
 
@@ -65,6 +66,8 @@ def test_bases_in_a_circle_are_refused(recipe):
         ("[freeze]\nvision = true\nprojector = true\ndecoder = true\n", "leave nothing to train"),
         ("[run]\nmicro_batch_size = 4\n", "packed rows come one by one"),
         ("[data]\nmax_tokens = 0\n", "data.max_tokens is 0"),
+        ("[objective.places]\npatch_glyph = -1\n", "objective.places.patch_glyph is -1"),
+        ("[objective.places]\ntoken_glyph = 1\n", "Did you mean objective.places.token_glyphs"),
     ],
 )
 def test_what_cannot_be_right_is_said_with_file_key_and_cure(recipe, text, message):
@@ -72,6 +75,13 @@ def test_what_cannot_be_right_is_said_with_file_key_and_cure(recipe, text, messa
     with pytest.raises(ConfigError, match="recipe.toml") as error:
         read_recipe(path)
     assert message in str(error.value)
+
+
+def test_every_question_to_places_has_a_weight(recipe):
+    config = read_recipe(recipe("[objective.places]\ntoken_thing = 2\n"))
+    weights = config.objective.places.weights()
+    assert weights.keys() == HEADS.keys()
+    assert weights["token_thing"] == 2
 
 
 def test_a_missing_recipe_and_a_malformed_setting_are_named(recipe, tmp_path):

@@ -9,10 +9,9 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 
-from internvl.data.objects import EMOJI
+from internvl.data.objects import EVERYDAY_NAMES, EVERYDAY_SHARE
 from internvl.data.pictures.art import Concept, find_art, read_emoji_rows
 from internvl.data.pictures.asking import phrase
-from internvl.data.pictures.english import EVERYDAY
 from internvl.data.pictures.language_phrases import BY_CODE, IN_ENGLISH, IN_THE_LANGUAGE
 from internvl.data.pictures.scene import fitting_ground
 from internvl.data.pictures.things import art_kind, compose
@@ -22,10 +21,7 @@ from internvl.errors import ConfigError
 LEAST_NAMES = 1100
 """Names that a language needs to be asked for: of most things that pictures show."""
 SIZES = ((336, 336), (448, 448), (384, 384), (448, 336))
-EVERYDAY_SHARE = 0.6
-"""Share of pictures that show one of the things every child can name: a hundred languages of these come first."""
 MAX_TURNS = 5
-_EVERYDAY_NAMES = frozenset(EVERYDAY) | frozenset(name for names in EMOJI.values() for name in names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +84,7 @@ def make_languages(rng: random.Random, *, split: Split, assets: Assets) -> DataS
     assert book is not None  # the names lie beside the art
     pool = [c for c in book.drawable(split) if c.emoji in names.names]
     if rng.random() < EVERYDAY_SHARE:
-        pool = [c for c in pool if c.name in _EVERYDAY_NAMES] or pool
+        pool = [c for c in pool if c.name in EVERYDAY_NAMES] or pool
     kind = None
     while kind is None:
         kind = art_kind(rng, rng.choice(pool), split)

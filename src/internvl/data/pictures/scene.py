@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+from internvl.data.objects import EVERYDAY_NAMES, EVERYDAY_SHARE
 from internvl.data.pictures.art import ArtBook, Concept, find_art
 from internvl.data.pictures.asking import ask
 from internvl.data.pictures.english import plural
@@ -52,11 +53,14 @@ def choose_kinds(
     rng: random.Random, book: ArtBook, split: Split, number: int, *, things: bool = True
 ) -> list[Kind]:
     """Choose kinds of which none could be called by another's name; fewer if the dice say so."""
-    pool = book.drawable(split, things=things)
+    every = book.drawable(split, things=things)
+    # what is held out is asked of all things alike
+    everyday = [concept for concept in every if concept.name in EVERYDAY_NAMES] if split == "train" else []
     kinds: list[Kind] = []
     for _ in range(6 * number):
         if len(kinds) == number:
             break
+        pool = everyday if everyday and rng.random() < EVERYDAY_SHARE else every
         kind = art_kind(rng, rng.choice(pool), split)
         if kind and all(_concept(kind).unlike(_concept(other)) for other in kinds):
             kinds.append(kind)
