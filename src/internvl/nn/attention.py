@@ -423,6 +423,9 @@ class Attention(nn.Module):
             return self._attend_one(q, k, v, plan)
         if self.sinks is None and can_attend_varlen(q):
             return attend_varlen(q, k, v, documents, window=self.window)
+        narrow = self.window is not None and self.window < max(documents.lengths)
+        if self.sinks is None and not narrow and goes_by_products(q, k, documents.lengths):
+            return attend_by_products(q, k, v, is_causal=True, lengths=documents.lengths)
         queries, keys, values = (x.split(documents.lengths, dim=2) for x in (q, k, v))
         outs = [self._attend_one(*one, plan) for one in zip(queries, keys, values, strict=True)]
         return torch.cat(outs, dim=2)

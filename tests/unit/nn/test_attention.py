@@ -5,6 +5,7 @@ import torch
 
 from internvl.nn import products
 from internvl.nn.attention import attend, attend_with_sinks, causal_mask
+from internvl.nn.products import attend_by_products
 
 
 def plain(q, k, v, mask):
@@ -123,13 +124,44 @@ def test_a_mask_per_sequence_reaches_every_head_of_a_product(bfloat16_kernels):
 
 
 @pytest.mark.parametrize("groups", [4, 2])
-def test_gradients_through_products_are_those_of_attention_written_out(bfloat16_kernels, groups):
-    inputs = [x.requires_grad_() for x in qkv(1, 4, groups, 300, 300, torch.Generator().manual_seed(0))]
-    mask = causal_mask(300, 300, None, torch.device("cpu"))
-    expected = torch.autograd.grad(plain(*inputs, mask).square().sum(), inputs)
+@pytest.mark.parametrize("scores", [1, 2**24])
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize(("sequences", "length"), [(1, 300), (3, 60)])
+def test_gradients_through_products_are_those_of_attention_written_out(
+    bfloat16_kernels, monkeypatch, groups, scores, causal, sequences, length
+):
+    monkeypatch.setattr(products, "TRAINED_SCORES", scores)  # one sequence at a time, or all
+    monkeypatch.setattr(products, "CAUSAL_ROWS", 128)  # several blocks of queries
+    drawn = qkv(sequences, 4, groups, length, length, torch.Generator().manual_seed(0))
+    inputs = [x.requires_grad_() for x in drawn]
+    mask = causal_mask(length, length, None, torch.device("cpu"))
+    expected = plain(*inputs, mask if causal else torch.ones_like(mask))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = torch.autograd.grad(attend(*inputs, is_causal=True).float().square().sum(), inputs)
-    for one, other in zip(found, expected, strict=True):
+        found = attend(*inputs, is_causal=causal)
+    torch.testing.assert_close(found.float(), expected, **BF16)
+    assert_same_gradients(found, expected, inputs)
+
+
+@pytest.mark.parametrize("lengths", [(300,), (7, 1, 40, 252), (150, 150)])
+def test_documents_of_a_row_do_not_see_each_other_in_products(bfloat16_kernels, lengths):
+    drawn = qkv(1, 4, 2, 300, 300, torch.Generator().manual_seed(0))
+    inputs = [x.requires_grad_() for x in drawn]
+    number = torch.repeat_interleave(torch.tensor(lengths))
+    mask = causal_mask(300, 300, None, torch.device("cpu")) & (number[:, None] == number)
+    expected = plain(*inputs, mask)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = attend_by_products(*inputs, is_causal=True, lengths=lengths)
+        with torch.no_grad():
+            without = attend_by_products(*inputs, is_causal=True, lengths=lengths)
+    torch.testing.assert_close(found.float(), expected, **BF16)
+    torch.testing.assert_close(without.float(), expected, **BF16)
+    assert_same_gradients(found, expected, inputs)
+
+
+def assert_same_gradients(found, expected, inputs):
+    grads = [torch.autograd.grad(out.float().square().sum(), inputs) for out in (found, expected)]
+    for one, other in zip(*grads, strict=True):
+        assert one.dtype == other.dtype
         assert (one - other).norm() < 0.02 * other.norm()
 
 
