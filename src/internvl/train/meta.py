@@ -51,6 +51,8 @@ class SourceSpec:
     """Of generated data."""
     split: Split = "train"
     """Of generated data."""
+    tasks: tuple[str, ...] = ()
+    """Of generated data: the kinds of questions to keep (`Turn.task`, e.g. "colour"); empty: all."""
 
     @property
     def format(self) -> FileFormat | Literal["generated"]:
@@ -139,6 +141,8 @@ def _spec(name: str, entry: Mapping[str, Any], beside: Path, file: str) -> Sourc
                 f"{where}.annotation is {annotation!r}; expected a file's name, or a list of them"
             )
         files = tuple(path for item in listed for path in _expand(item, beside, f"{where}.annotation"))
+    if "tasks" in values and annotation is not None:
+        raise ConfigError(f"{where}.tasks: only generated data knows what kind a question is")
     if values.get("root") and "://" not in values["root"]:
         values["root"] = str(_beside(values["root"], beside))
     spec = SourceSpec(name=name, files=files, **values)
@@ -161,12 +165,18 @@ def _check(field: str, value: Any, where: str) -> Any:
         "weight": (number and value > 0, "a number above 0"),
         "split": (value in SPLITS, " or ".join(SPLITS)),
         "seed": (whole and value >= 0, "a whole number from 0"),
+        "tasks": (
+            isinstance(value, list) and value and all(isinstance(item, str) for item in value),
+            "a list of kinds of questions",
+        ),
     }
     ok, words = expected.get(field, (whole and value >= 1, "a whole number from 1"))
     if not ok:
         raise ConfigError(f"{where} is {value!r}; expected {words}")
     if field in ("repeat_time", "weight"):
         return float(value)
+    if isinstance(value, list):
+        return tuple(value)
     return int(value) if number else value
 
 

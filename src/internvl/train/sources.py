@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from internvl.data.sample import Assets
+from internvl.data.sample import Assets, DataSample
 from internvl.data.shards import training_row
 from internvl.data.skills import load_skill, make_sample
 from internvl.errors import ConfigError, DataError
@@ -27,6 +27,9 @@ from internvl.train.rows import Resolve, Row, parse_row
 
 #: Rows that an epoch of generated data has if nobody says how many.
 GENERATED_LENGTH = 10_000
+#: Samples that are drawn until one asks what is wanted (`SourceSpec.tasks`).
+MAX_DRAWN = 50
+_OTHER_SEED = 1_000_003
 _CHUNK_BYTES = 1 << 24
 
 
@@ -121,10 +124,9 @@ class GeneratedSource(Source):
         return self.spec.length or GENERATED_LENGTH
 
     def read(self, index: int) -> Row:
-        """Make sample `index`."""
-        spec = self.spec
-        where = f"{self.skill}({spec.split}, seed {spec.seed}):{index}"
-        sample = make_sample(self.skill, spec.seed, index, split=spec.split, assets=self.assets)
+        """Make sample `index`, with the questions that are wanted."""
+        where = f"{self.skill}({self.spec.split}, seed {self.spec.seed}):{index}"
+        sample = self._make(index, where)
         names = [f"frames/{n}" for n in range(len(sample.images))]
         pictures = dict(zip(names, sample.images, strict=True))
 
@@ -133,6 +135,19 @@ class GeneratedSource(Source):
 
         row = parse_row(training_row(sample, where, names), where, find)
         return replace(row, glyphs=tuple(sample.glyphs), things=tuple(sample.things))
+
+    def _make(self, index: int, where: str) -> DataSample:
+        spec, asked = self.spec, set[str]()
+        for attempt in range(MAX_DRAWN):
+            seed = spec.seed + attempt * _OTHER_SEED
+            sample = make_sample(self.skill, seed, index, split=spec.split, assets=self.assets)
+            turns = [turn for turn in sample.turns if turn.task in spec.tasks]
+            if not spec.tasks or turns:
+                return replace(sample, turns=turns or sample.turns)
+            asked.update(turn.task for turn in sample.turns)
+        raise DataError(
+            f"{where}: none of {MAX_DRAWN} samples asks for tasks = {list(spec.tasks)}, but for {sorted(asked)}"
+        )
 
 
 def resolver(root: str, file: Path) -> Resolve:

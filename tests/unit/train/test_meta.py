@@ -42,8 +42,10 @@ def test_row_files_stand_for_themselves_and_patterns_for_several(tmp_path):
 
 
 def test_generated_data_needs_no_file():
-    (spec,) = read_sources(inline={"lines": {"generated": "lines", "seed": 3, "weight": 2}})
+    entry = {"generated": "lines", "seed": 3, "weight": 2, "tasks": ["read"]}
+    (spec,) = read_sources(inline={"lines": entry})
     assert (spec.format, spec.seed, spec.weight, spec.files) == ("generated", 3, 2.0, ())
+    assert spec.tasks == ("read",)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +59,8 @@ def test_generated_data_needs_no_file():
         ({"annotation": "a.txt"}, "expected files of one kind"),
         ({"annotation": "a.jsonl", "generated": "lines"}, "either annotation"),
         ({"root": "."}, "either annotation"),
+        ({"annotation": "a.jsonl", "tasks": ["colour"]}, "only generated data"),
+        ({"generated": "shape", "tasks": "colour"}, "expected a list of kinds of questions"),
         ({"annotation": "a.jsonl", "min_dynamic_patch": 4, "max_dynamic_patch": 2}, "exceeds"),
     ],
 )

@@ -7,6 +7,7 @@ import tarfile
 import pytest
 from PIL import Image
 
+from internvl.data.colours import COLOURS
 from internvl.data.sample import Assets
 from internvl.data.shards import Shard, encode, write_parquet, write_tar
 from internvl.errors import ConfigError, DataError
@@ -159,3 +160,21 @@ def test_skills_make_rows_that_never_repeat(monkeypatch):
     clip = source.read(5)
     assert clip.turns[0].text == "<video>\nQ5"
     assert [len(medium.source) for medium in clip.media] == [2]
+
+
+def test_of_generated_data_only_the_questions_that_are_wanted_are_kept():
+    spec = SourceSpec(name="g", generated="shape", seed=3, tasks=("colour", "count_all"))
+    rows = [open_source(spec, Assets()).read(index) for index in range(6)]
+    again = open_source(spec, Assets()).read(4)
+    assert [turn.text for turn in again.turns] == [turn.text for turn in rows[4].turns]
+    for row in rows:
+        assert row.turns
+        assert not any("<box>" in turn.text for turn in row.turns)
+        answers = [turn.text for turn in row.turns[1::2]]
+        assert all(answer.isdecimal() or answer in COLOURS for answer in answers), answers
+
+
+def test_a_kind_of_question_that_nobody_asks_is_named_with_those_that_are():
+    source = open_source(SourceSpec(name="g", generated="shape", tasks=("color",)), Assets())
+    with pytest.raises(DataError, match=r"tasks = \['color'\], but for \[.*'colour'"):
+        source.read(0)
