@@ -19,6 +19,7 @@ CURVES = (
     ("patch_glyph", "letter on a patch", "#1f5fa8"),
     ("token_glyphs", "letters of an image token", "#c0562f"),
     ("patch_thing", "thing on a patch", "#8a5aa8"),
+    ("token_thing", "thing on an image token", "#c9a227"),
     ("token_loss", "answers", "#2e8b57"),
 )
 """Key in the log, what it is, colour."""
@@ -42,7 +43,7 @@ def main() -> None:
             steps, values = series(events, key)
             if steps:
                 axes.plot(steps, smoothed(values), color=colour, linewidth=1.4, label=label)
-        axes.set_title(f"{name}\n{60 * hour:.0f} min", fontsize=9)
+        axes.set_title(f"{name.replace('-', chr(10), 1)}\n{60 * hour:.0f} min", fontsize=8)
         axes.set_xlabel("step", fontsize=8)
         axes.tick_params(labelsize=7)
         axes.set_ylim(0.3, 5.5)
