@@ -23,6 +23,7 @@ from typing import Any, Literal
 from PIL import Image
 
 from internvl.data.fonts import FONT_DIRECTORIES
+from internvl.data.objects import EVERYDAY_NAMES
 from internvl.data.pictures.colour_fonts import draw_bitmap_emoji, draw_layered_emoji
 from internvl.data.pictures.seen_colour import seen_colour
 from internvl.data.sample import Assets, Split
@@ -127,14 +128,15 @@ class ArtBook:
     held_out_is_unseen: bool
     """Whether held-out drawings are ones that training never sees."""
 
-    def drawable(self, split: Split, *, things: bool = True) -> Sequence[Concept]:
-        """The concepts that have a drawing in this split."""
-        return _drawable(self, split, things)
+    def drawable(self, split: Split, *, things: bool = True, everyday: bool = False) -> Sequence[Concept]:
+        """The concepts that have a drawing in this split; `everyday`: only those that people meet every day."""
+        return _drawable(self, split, things, everyday)
 
 
-@lru_cache(maxsize=8)
-def _drawable(book: ArtBook, split: Split, things: bool) -> Sequence[Concept]:
-    return tuple(c for c in (book.things if things else book.concepts) if c.sources(split))
+@lru_cache(maxsize=16)
+def _drawable(book: ArtBook, split: Split, things: bool, everyday: bool) -> Sequence[Concept]:
+    concepts = book.things if things else book.concepts
+    return tuple(c for c in concepts if c.sources(split) and (not everyday or c.name in EVERYDAY_NAMES))
 
 
 def telling_words(texts: Sequence[str]) -> frozenset[str]:

@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 
-from internvl.data.objects import EVERYDAY_NAMES, EVERYDAY_SHARE
+from internvl.data.objects import EVERYDAY_SHARE
 from internvl.data.pictures.art import Concept, find_art, read_emoji_rows
 from internvl.data.pictures.asking import phrase
 from internvl.data.pictures.language_phrases import BY_CODE, IN_ENGLISH, IN_THE_LANGUAGE
@@ -82,9 +82,11 @@ def make_languages(rng: random.Random, *, split: Split, assets: Assets) -> DataS
     """Show one thing and ask for its name in several languages."""
     book, names = find_art(assets), read_names(assets)
     assert book is not None  # the names lie beside the art
-    pool = [c for c in book.drawable(split) if c.emoji in names.names]
-    if rng.random() < EVERYDAY_SHARE:
-        pool = [c for c in pool if c.name in EVERYDAY_NAMES] or pool
+    every, everyday = (
+        [c for c in book.drawable(split, everyday=everyday) if c.emoji in names.names]
+        for everyday in (False, True)
+    )
+    pool = everyday if everyday and rng.random() < EVERYDAY_SHARE else every
     kind = None
     while kind is None:
         kind = art_kind(rng, rng.choice(pool), split)

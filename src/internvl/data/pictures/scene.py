@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from internvl.data.objects import EVERYDAY_NAMES, EVERYDAY_SHARE
+from internvl.data.objects import EVERYDAY_SHARE
 from internvl.data.pictures.art import ArtBook, Concept, find_art
 from internvl.data.pictures.asking import ask
 from internvl.data.pictures.english import plural
@@ -55,7 +55,7 @@ def choose_kinds(
     """Choose kinds of which none could be called by another's name; fewer if the dice say so."""
     every = book.drawable(split, things=things)
     # what is held out is asked of all things alike
-    everyday = [concept for concept in every if concept.name in EVERYDAY_NAMES] if split == "train" else []
+    everyday = book.drawable(split, things=things, everyday=True) if split == "train" else ()
     kinds: list[Kind] = []
     for _ in range(6 * number):
         if len(kinds) == number:
