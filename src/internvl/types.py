@@ -78,6 +78,11 @@ class ModelInputs:
     """The rendered text that `input_ids` encode."""
 
 
+#: The loop guard of conversations and evaluations: 20 times the same, be it one token or a phrase of 24. Tables and
+#: dotted lines repeat less, and an endless answer ends before its 512 tokens.
+LOOP_GUARD: dict[str, Any] = {"repetition_ngram_size": 24, "repetition_ngram_threshold": 20}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationConfig:
     """How to answer one request. Field names and defaults are LMDeploy's.

@@ -27,14 +27,10 @@ from internvl.cli.options import (
     named_adapters,
 )
 from internvl.errors import ConfigError
-from internvl.types import GenerationConfig
+from internvl.types import LOOP_GUARD, GenerationConfig
 
 if TYPE_CHECKING:
     from internvl.chat.pipeline import Pipeline
-
-#: The loop guard of a conversation: 20 times the same, be it one token or a phrase of 24. Tables and
-#: dotted lines repeat less, and an endless answer ends before its 512 tokens.
-LOOP_GUARD: dict[str, Any] = {"repetition_ngram_size": 24, "repetition_ngram_threshold": 20}
 
 
 def command(

@@ -66,6 +66,9 @@ def command(
         int | None,
         typer.Option(help="Processes that draw samples. [default: one per core but one]", min=0),
     ] = None,
+    loop_guard: Annotated[
+        bool, typer.Option(help="End answers that go in circles, as in a conversation.")
+    ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print figures.json instead of a table.")] = False,
     list_sets: Annotated[bool, typer.Option("--list", help="Print the names of the sets and stop.")] = False,
     max_batch_size: Annotated[
@@ -125,6 +128,7 @@ def command(
         out=out or default_out(model),
         workers=workers,
         beside=beside,
+        loop_guard=loop_guard,
     )
     try:
         with _Display() as display:

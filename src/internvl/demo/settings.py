@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from internvl.errors import ConfigError, RequestError
 from internvl.preprocess.messages import MAX_TILES, check_tiles
-from internvl.types import GenerationConfig
+from internvl.types import LOOP_GUARD, GenerationConfig
 
 MAX_NEW_TOKENS = 8192
 MAX_SYSTEM_CHARACTERS = 20_000
-#: Ends answers that go in circles, as in `internvl chat`: 20 times the same, of up to 24 tokens.
-_LOOP_GUARD: dict[str, Any] = {"repetition_ngram_size": 24, "repetition_ngram_threshold": 20}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +72,7 @@ class AskSettings:
                 temperature=float(self.temperature) or 1.0,
                 top_p=float(self.top_p),
                 skip_special_tokens=False,  # boxes are written with them
-                **_LOOP_GUARD,
+                **LOOP_GUARD,
             )
         except ConfigError as error:
             raise RequestError(str(error)) from error

@@ -28,7 +28,7 @@ from internvl.evaluation.report import write_report
 from internvl.evaluation.results import Results
 from internvl.evaluation.sets import open_sets
 from internvl.evaluation.tesseract import Tesseract, read_beside
-from internvl.types import GenerationConfig, Message
+from internvl.types import LOOP_GUARD, GenerationConfig, Message
 
 SEED = 20_000
 """Of the samples measured; training uses small seeds, and another split."""
@@ -59,6 +59,8 @@ class EvalConfig:
     """Another program that reads the same pictures."""
     long_answer: int = LONG_ANSWER
     short_answer: int = SHORT_ANSWER
+    loop_guard: bool = True
+    """Whether answers that go in circles are ended (`types.LOOP_GUARD`), as in conversations."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "out", Path(self.out))
@@ -144,6 +146,7 @@ def _settings(model: str, config: EvalConfig, pipe: Pipeline) -> dict[str, Any]:
         "shared": config.shared is not None,
         "long_answer": config.long_answer,
         "short_answer": config.short_answer,
+        "loop_guard": config.loop_guard,
         "dtype": str(next(pipe.engine.model.parameters()).dtype).removeprefix("torch."),
         "quantize": engine.quantize,
         "max_tiles": engine.max_tiles,
@@ -206,7 +209,8 @@ class _Run:
 
     def _gen_config(self, item: Item) -> GenerationConfig:
         long = item.metric in LONG
-        return GenerationConfig(max_new_tokens=self.config.long_answer if long else self.config.short_answer)
+        most = self.config.long_answer if long else self.config.short_answer
+        return GenerationConfig(max_new_tokens=most, **(LOOP_GUARD if self.config.loop_guard else {}))
 
     def _write(self, asked: Asked, answer: Answered) -> None:
         source, sample, number = asked

@@ -217,3 +217,19 @@ def test_it_reads_beside_the_model_only_what_is_to_be_read(reader, ask, tmp_path
     results, _ = ask(sets=["shape"], beside="tesseract")
     assert not results.sets[0].beside
     assert read_rows(tmp_path / "run" / "tesseract.jsonl") == []
+
+
+def test_answers_that_go_in_circles_end_as_in_a_conversation(ask, pipe, monkeypatch):
+    asked = []
+    submit = pipe.engine.submit
+    monkeypatch.setattr(
+        pipe.engine,
+        "submit",
+        lambda inputs, config, **more: asked.append(config) or submit(inputs, config, **more),
+    )
+    ask(count=1)
+    assert {config.repetition_ngram_threshold for config in asked} == {20}
+    asked.clear()
+    with pytest.raises(ConfigError, match="loop_guard"):
+        ask(count=2, loop_guard=False)
+    assert not asked
