@@ -80,7 +80,9 @@ class Session:
             self.generator = None
             if whole is not None:
                 self.response = whole
-            if whole is not None and whole.text and whole.finish_reason != "error":
+            # to say nothing is an answer, too; to be stopped before the first word is none
+            said = whole is not None and (whole.text or whole.finish_reason == "stop")
+            if whole is not None and said and whole.finish_reason != "error":
                 self.messages += [question, {"role": "assistant", "content": whole.text}]
                 self.history.append((prompt, whole.text))
 

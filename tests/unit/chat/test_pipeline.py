@@ -154,6 +154,13 @@ def test_leaving_a_turn_early_keeps_what_was_shown(pipe):
     assert pipe.chat("Go on", session, GREEDY).response.finish_reason == "length"
 
 
+def test_an_empty_answer_is_an_answer(pipe, file):
+    first = pipe.chat(("What?", str(file)), gen_config=GREEDY).response.text
+    session = pipe.chat(("What?", str(file)), gen_config=GREEDY.replace(stop_words=(first[0],)))
+    assert session.history == [(("What?", str(file)), "")]
+    assert pipe.chat("And?", session, GREEDY).response.usage.cached_media == 1
+
+
 def test_a_question_that_fails_is_forgotten(pipe):
     session = pipe.chat("Hi", gen_config=GREEDY)
     with pytest.raises(MediaError):
