@@ -13,9 +13,8 @@ from rich.text import Text
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = (
-    'chat examples/object.png "describe this image" --stats',
-    'chat examples/sign.png "What does the sign say?"',
-    'chat examples/shapes.png "How many objects are there?"',
+    'chat examples/sign.png "What does the sign say?" --stats',
+    'chat examples/object.png "describe this image"',
     "plan InternVL3-1B --images 1280x720",
 )
 
