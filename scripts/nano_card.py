@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from internvl.evaluation.report import percent
+
 CARD = Path(__file__).parents[1] / "docs" / "nano.md"
 BEGIN, END = "<!-- figures: scripts/nano_card.py -->", "<!-- end of figures -->"
 
@@ -54,7 +56,7 @@ def make_table(figures: dict[str, dict[str, Any]], before: dict[str, dict[str, A
     ]
     for name, figure in figures.items():
         sign = "≤ " if figure["lower_is_better"] else "≥ "
-        goals = [sign + percent(goal) if (goal := figure.get(key)) else "" for key in ("floor", "aim")]
+        goals = [f"{sign}{goal:.0%}" if (goal := figure.get(key)) else "" for key in ("floor", "aim")]
         others = [
             percent(other["value"]) if other else "" for other in (figure.get("tesseract"), before.get(name))
         ]
@@ -63,12 +65,6 @@ def make_table(figures: dict[str, dict[str, Any]], before: dict[str, dict[str, A
             f"| {name} | {' | '.join(goals)} | {value} | {figure['questions']:,} | {' | '.join(others)} |"
         )
     return "\n".join(lines) + "\n"
-
-
-def percent(value: float) -> str:
-    """Return a share as text."""
-    digits = 1 if value < 0.1 and round(100 * value, 6) % 1 else 0
-    return f"{100 * value:.{digits}f} %"
 
 
 if __name__ == "__main__":

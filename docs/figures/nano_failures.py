@@ -49,8 +49,7 @@ def main() -> None:
             axes.set_title("\n".join(textwrap.fill(line, 40) for line in lines), fontsize=8, loc="left")
         for axes in row_of_panels:
             axes.axis("off")
-    canvas = FigureCanvasAgg(figure)
-    canvas.print_jpg(args.picture, pil_kwargs={"quality": 80})
+    FigureCanvasAgg(figure).print_jpg(args.picture, pil_kwargs={"quality": 80})
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def pipe():
 
 def test_the_weights_are_small_and_bfloat16():
     weights = ASSETS / "model.safetensors"
-    assert weights.stat().st_size <= 40 * 2**20
+    assert weights.stat().st_size <= 32 * 2**20
     tensors, _ = read_header(weights)
     assert {tensor.dtype for tensor in tensors.values()} == {torch.bfloat16}
 
@@ -48,6 +48,12 @@ def test_training_goes_on_from_what_is_shipped():
     [
         ("sign.png", "What does the sign say?", "OPEN"),
         ("sign.png", "What color is the text?", "black"),
+        pytest.param(
+            "shapes.png",
+            "How many objects are there?",
+            "4",
+            marks=pytest.mark.xfail(strict=True, reason="it says 3: docs/nano.md, what it cannot do"),
+        ),
         ("object.png", "What is this?", "red heart"),
         ("object.png", "What color is the heart?", "red"),
         ("object.png", "describe this image", "The picture shows a red heart."),

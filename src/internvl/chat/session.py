@@ -81,8 +81,7 @@ class Session:
             if whole is not None:
                 self.response = whole
             # to say nothing is an answer, too; to be stopped before the first word is none
-            said = whole is not None and (whole.text or whole.finish_reason == "stop")
-            if whole is not None and said and whole.finish_reason != "error":
+            if whole and whole.finish_reason != "error" and (whole.text or whole.finish_reason == "stop"):
                 self.messages += [question, {"role": "assistant", "content": whole.text}]
                 self.history.append((prompt, whole.text))
 

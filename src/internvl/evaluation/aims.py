@@ -75,7 +75,7 @@ AIMS: tuple[Aim, ...] = (
     Aim(name="printed page, CER", choose=_of("page", tasks="read"), floor=0.15, aim=0.03, **_CER),  # type: ignore[arg-type]
     *(  # answers that run on can push the figures above over 100 %; here each counts as wholly wrong at most
         Aim(
-            name=f"printed {what}, CER, mean of answers", choose=_of(skill, tasks="read"),
+            name=f"printed {what}, CER, mean of items", choose=_of(skill, tasks="read"),
             ratio=figures.clipped_error_rate, lower_is_better=True, beside=True,
         )
         for what, skill in (("word", "words"), ("line", "lines"), ("page", "page"))

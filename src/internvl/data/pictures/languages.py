@@ -82,11 +82,11 @@ def make_languages(rng: random.Random, *, split: Split, assets: Assets) -> DataS
     """Show one thing and ask for its name in several languages."""
     book, names = find_art(assets), read_names(assets)
     assert book is not None  # the names lie beside the art
-    every, everyday = (
-        [c for c in book.drawable(split, everyday=everyday) if c.emoji in names.names]
-        for everyday in (False, True)
-    )
-    pool = everyday if everyday and rng.random() < EVERYDAY_SHARE else every
+
+    def named(*, everyday: bool) -> list[Concept]:
+        return [c for c in book.drawable(split, everyday=everyday) if c.emoji in names.names]
+
+    pool = (rng.random() < EVERYDAY_SHARE and named(everyday=True)) or named(everyday=False)
     kind = None
     while kind is None:
         kind = art_kind(rng, rng.choice(pool), split)
