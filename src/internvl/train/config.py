@@ -32,12 +32,20 @@ class ModelSection:
     tower_init: Literal["normal", "local"] = "normal"
     """Of a vision tower from scratch. local: it begins with edges and neighbours (`models.local_init`), from which it
     learns print far faster."""
+    vision_layers: int = 0
+    """Go on with so many layers in the vision tower (`models.deepen`); 0: with those of `path`."""
+    decoder_layers: int = 0
+    """The same of the decoder."""
     drop_path: float | None = None
     """Stochastic depth of the vision tower, rising from 0 at its first layer to this; None: the checkpoint's own."""
 
     def __post_init__(self) -> None:
         if self.tower_init != "normal" and not self.from_scratch:
             raise ConfigError("model.tower_init says how a tower is drawn; set model.from_scratch = true")
+        if self.from_scratch and (self.vision_layers or self.decoder_layers):
+            raise ConfigError(
+                "model.vision_layers deepens a trained model; with from_scratch write a config instead"
+            )
         if self.drop_path is not None and not 0 <= self.drop_path < 1:
             raise ConfigError(f"model.drop_path is {self.drop_path}; expected 0 <= drop_path < 1")
 

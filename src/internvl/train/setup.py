@@ -22,6 +22,7 @@ from internvl.checkpoint.load import (
 )
 from internvl.checkpoint.save import save_model
 from internvl.errors import CheckpointError, ConfigError
+from internvl.models.deepen import deepen, deeper_config
 from internvl.models.internvl import InternVLModel
 from internvl.models.local_init import init_local_tower
 from internvl.nn.device import has_fast_kernels
@@ -143,9 +144,10 @@ def with_steps(config: TrainConfig, processor: Processor, num_ranks: int) -> Tra
 def make_model(config: TrainConfig, *, device: str | None = None) -> InternVLModel:
     """The model as the recipe wants it: weights, adapters, what is frozen, drop path. `device="meta"`: shapes only."""
     dtype = torch.bfloat16 if config.run.precision == "bf16_params" else torch.float32
+    layers = {"vision_layers": config.model.vision_layers, "decoder_layers": config.model.decoder_layers}
     if config.model.from_scratch or device == "meta":
         directory = resolve_directory(config.model.path, None)
-        shape = read_model_config(directory)
+        shape = deeper_config(read_model_config(directory), **layers)
         with torch.device(device or "cpu"):
             generator = None if device == "meta" else torch.Generator().manual_seed(config.seed)
             model = InternVLModel(shape, image_token_id=read_image_token_id(directory), generator=generator)
@@ -154,6 +156,8 @@ def make_model(config: TrainConfig, *, device: str | None = None) -> InternVLMod
         model = model.to(dtype)
     else:
         model = load_model(config.model.path, dtype=dtype)
+        if any(layers.values()):
+            model = deepen(model, **layers)
     if config.lora is not None:
         add_lora(model, config.lora, torch.Generator().manual_seed(config.seed))
     apply_freezing(model, config.freeze)
