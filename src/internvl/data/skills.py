@@ -41,6 +41,7 @@ SKILLS: dict[str, SkillEntry] = {
     "table": SkillEntry("documents.table", "make_table", "tables, plain to merged: Markdown, HTML, CSV, cells"),
     "scene": SkillEntry("pictures.scene", "make_scene", "clip art: count, name, colour, place, relation, box, absent"),
     "shape": SkillEntry("pictures.shapes", "make_shape", "coloured shapes: count, colour, place, relation, box"),
+    "board": SkillEntry("pictures.board", "make_board", "things in rows and columns, to be named in order"),
     "chart": SkillEntry("pictures.charts", "make_chart", "bar, line, pie, scatter: values, extremes, trends, tables"),
     "languages": SkillEntry("pictures.languages", "make_languages", "one thing named in the languages asked for"),
     "pair": SkillEntry("pictures.pairs", "make_pair", "two pictures: what differs, which one, same or different"),

@@ -233,7 +233,7 @@ def _areas(rng: random.Random, area: Area, depth: int) -> Iterator[Area]:
 
 def _size(rng: random.Random, area: Area) -> int:
     """Pixels of the em: mostly as on pages that were cut into tiles, now and then large."""
-    low, high = rng.choice(((14, 24), (14, 24), (18, 34), (18, 34), (26, 60), (60, 150)))
+    low, high = rng.choice(((14, 24), (18, 34), (18, 34), (20, 40), (26, 60), (50, 120)))
     size = round(low * (high / low) ** rng.random())
     return max(14, min(size, (area[3] - area[1]) // 2, (area[2] - area[0]) // 3))
 

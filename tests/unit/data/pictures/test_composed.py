@@ -3,6 +3,7 @@
 import random
 import re
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -156,3 +157,29 @@ def test_choices_do_not_leak_into_the_global_dice():
     before = random.getstate()
     samples("shape", BARE, 2)
     assert random.getstate() == before
+
+
+@pytest.mark.parametrize("assets", [BARE, pytest.param(FULL, marks=requires_shared)])
+@pytest.mark.parametrize("split", ["train", "held_out"])
+def test_a_board_is_named_from_left_to_right_and_top_to_bottom(assets, split):
+    asked = Counter()
+    for sample in samples("board", assets, 40, split):
+        rows, objects = sample.truth["rows"], iter(sample.truth["objects"])
+        below = 0
+        for row in rows:
+            boxes = [next(objects)["box"] for _ in row]
+            assert boxes == sorted(boxes)
+            assert all(a[2] <= b[0] for a, b in pairwise(boxes))
+            assert min(box[1] for box in boxes) >= below
+            below = max(box[3] for box in boxes)
+        for turn in sample.turns:
+            asked[turn.task] += 1
+            place = [int(number) - 1 for number in re.findall(r"\d+", turn.question + turn.answer)]
+            if turn.task == "name_all":
+                assert turn.answer.split("\n") == [", ".join(row) for row in rows]
+            elif turn.task == "name_row":
+                assert turn.answer == ", ".join(rows[place[0]])
+            elif turn.task == "find":
+                assert rows[place[-2]][place[-1]] in sum(rows, [])
+                assert sum(row.count(rows[place[-2]][place[-1]]) for row in rows) == 1
+    assert {"name_all", "name_row", "name_cell", "find", "exists"} <= set(asked)
