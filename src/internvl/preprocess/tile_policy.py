@@ -6,8 +6,8 @@ The reference spends tiles by aspect ratio alone: a 640x480 photo is blown up to
 300 dpi gets 6, because 2x3 happens to be nearer to its shape than 3x4. `policy="auto"` keeps a picture's own
 resolution with as few tiles as possible, and lets a page full of text have more. It is an option, never the
 default of a released model: answers then differ from the reference's. `policy="fit"` chooses the same grid and keeps
-the picture's shape, too: it is enlarged until it touches the grid's sides and the rest stays grey, so that a printed
-line is two tiles instead of twelve with letters as high as a tile. nano is trained with it.
+the picture's shape, too: it is enlarged until it touches the grid's sides, by half at most, and the rest stays grey, so
+that a printed line is two tiles instead of twelve with letters as high as a tile. nano is trained with it.
 """
 
 from __future__ import annotations

@@ -19,6 +19,8 @@ from internvl.types import TileGrid
 
 #: Around a fitted picture: the mean of the family's normalisation, which the vision tower sees as zeros.
 PADDING = (124, 116, 104)
+#: What "fit" enlarges a picture by at most: letters as high as a tile are harder to read than small ones.
+MOST_ENLARGED = 1.5
 
 
 @lru_cache(maxsize=64)
@@ -133,13 +135,18 @@ def cut_tiles(
     return tiles
 
 
-def fitted_size(size: tuple[int, int], canvas: tuple[int, int]) -> tuple[int, int]:
-    """Return the (width, height) of a picture that was enlarged or shrunk until it just fits into a canvas.
+def fit_scale(size: tuple[float, float], canvas: tuple[float, float]) -> float:
+    """How much a picture is enlarged or shrunk until it just fits into a canvas; at most by `MOST_ENLARGED`."""
+    return min(canvas[0] / size[0], canvas[1] / size[1], MOST_ENLARGED)
 
-    >>> fitted_size((600, 45), (896, 448))
-    (896, 67)
+
+def fitted_size(size: tuple[int, int], canvas: tuple[int, int]) -> tuple[int, int]:
+    """Return the (width, height) that a picture has on a canvas.
+
+    >>> fitted_size((800, 60), (896, 448)), fitted_size((80, 60), (448, 448))
+    ((896, 67), (120, 90))
     """
-    scale = min(canvas[0] / size[0], canvas[1] / size[1])
+    scale = fit_scale(size, canvas)
     return max(1, min(canvas[0], round(size[0] * scale))), max(1, min(canvas[1], round(size[1] * scale)))
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from internvl.config.model import ModelConfig
 from internvl.data.charset import PRINTED
 from internvl.data.sample import Marks
+from internvl.preprocess.tiling import fit_scale
 
 SLOTS = 6
 """Glyphs whose middles may lie in one image token, in reading order; the rest are not asked for."""
@@ -69,6 +70,7 @@ def tile_targets(
     extra: int,
     grid: int,
     factor: int,
+    patch_size: int = 14,
 ) -> dict[str, np.ndarray]:
     """Return what each place of one picture's tiles should say; int16, by head, with a leading N = tiles.
 
@@ -82,11 +84,12 @@ def tile_targets(
         extra: Tiles behind these (the overview), which are not asked.
         grid: Patches along a side of a tile.
         factor: Patches along a side of an image token.
+        patch_size: Pixels along a side of a patch.
     """
     found = {}
     shape = (rows * grid, columns * grid)
     if fit:  # as if the picture went on to the end of the grid
-        scale = min(shape[1] / size[0], shape[0] / size[1])
+        scale = fit_scale(size, (shape[1] * patch_size, shape[0] * patch_size)) / patch_size
         size = (shape[1] / scale, shape[0] / scale)
     tokens = (shape[0] // factor, shape[1] // factor)
     for name, marks, classes, places in (

@@ -152,6 +152,7 @@ def _dense(
                 extra=int(usage.thumbnail),
                 grid=grid,
                 factor=factor,
+                patch_size=vision.patch_size,
             )
         )
     return {name: torch.from_numpy(np.concatenate([tile[name] for tile in found])) for name in found[0]}
