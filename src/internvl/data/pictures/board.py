@@ -40,13 +40,15 @@ _ROW = (
     "Row {n}: what is there?", "Name everything in row {n}.",
 )  # fmt: skip
 _CELL = (
-    "What is in row {n}, column {m}?", "Name the object in row {n}, column {m}.", "Which thing is in row {n}, column {m}?",
+    "What is in row {n}, column {m}?", "Name the object in row {n}, column {m}.",
+    "Which thing is in row {n}, column {m}?",
     "What does the picture show in column {m} of row {n}?", "What is number {m} in row {n}?",
     "Row {n}, column {m}: what is it?", "Tell me what is in column {m} of row {n}.",
     "What can be seen in row {n}, column {m}?",
 )  # fmt: skip
 _FIND = (
-    "In which row and column is the {x}?", "Give the row and the column of the {x}.", "Find the {x}: which row and column?",
+    "In which row and column is the {x}?", "Give the row and the column of the {x}.",
+    "Find the {x}: which row and column?",
     "Which row and column hold the {x}?", "Where in the grid is the {x}? Answer with row and column.",
     "Tell me the row and column of the {x}.", "The {x} is in which row and column?",
     "At which row and column do you see the {x}?",
@@ -70,7 +72,7 @@ def make_board(rng: random.Random, *, split: Split, assets: Assets) -> DataSampl
         kinds = [Kind(rng.choice(shapes), colour=rng.choice(colours)) for _ in range(number)]
         ground, absent = draw_ground(rng, size, split=split), absent_shapes(rng, shapes, colours)
     else:
-        few = choose_kinds(rng, book, split, rng.choice((2, 4, number)) if number > 1 else 1)
+        few = choose_kinds(rng, book, split, min(number, rng.choice((2, 4, number))))
         kinds = spread(rng, few, number)
         rng.shuffle(kinds)
         ground, absent = fitting_ground(rng, size, few, split), absent_names(rng, book, few, split)
