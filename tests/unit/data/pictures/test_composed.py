@@ -163,7 +163,7 @@ def test_choices_do_not_leak_into_the_global_dice():
 @pytest.mark.parametrize("split", ["train", "held_out"])
 def test_a_board_is_named_from_left_to_right_and_top_to_bottom(assets, split):
     asked = Counter()
-    for sample in samples("board", assets, 40, split):
+    for sample in samples("board", assets, 80, split):
         rows, objects = sample.truth["rows"], iter(sample.truth["objects"])
         below = 0
         for row in rows:
