@@ -55,8 +55,8 @@ def deepen(model: InternVLModel, *, vision_layers: int = 0, decoder_layers: int 
                 if name.startswith(head):
                     weights[f"{of_layers}{layer}.{name.removeprefix(head)}"] = weight
     deep.load_state_dict(weights)
-    for part, old in ((deep.vision, config.vision.num_layers), (deep.decoder, config.text.num_layers)):
-        layers = part.layers
+    for part, old in (("vision", config.vision.num_layers), ("decoder", config.text.num_layers)):
+        layers = deep.get_submodule(f"{part}.layers")
         assert isinstance(layers, nn.ModuleList)
         for layer in range(1, len(layers)):
             if source_layer(layer, old, len(layers)) == source_layer(layer - 1, old, len(layers)):
