@@ -70,7 +70,7 @@ def tile_targets(
     extra: int,
     grid: int,
     factor: int,
-    patch_size: int = 14,
+    patch_size: int,
 ) -> dict[str, np.ndarray]:
     """Return what each place of one picture's tiles should say; int16, by head, with a leading N = tiles.
 

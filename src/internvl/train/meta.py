@@ -53,6 +53,12 @@ class SourceSpec:
     """Of generated data."""
     tasks: tuple[str, ...] = ()
     """Of generated data: the kinds of questions to keep (`Turn.task`, e.g. "colour"); empty: all."""
+    skip_tasks: tuple[str, ...] = ()
+    """Of generated data: the kinds of questions to leave out."""
+
+    def asks(self, task: str) -> bool:
+        """Whether questions of this kind are wanted."""
+        return task not in self.skip_tasks and (not self.tasks or task in self.tasks)
 
     @property
     def format(self) -> FileFormat | Literal["generated"]:
@@ -141,8 +147,9 @@ def _spec(name: str, entry: Mapping[str, Any], beside: Path, file: str) -> Sourc
                 f"{where}.annotation is {annotation!r}; expected a file's name, or a list of them"
             )
         files = tuple(path for item in listed for path in _expand(item, beside, f"{where}.annotation"))
-    if "tasks" in values and annotation is not None:
-        raise ConfigError(f"{where}.tasks: only generated data knows what kind a question is")
+    for key in ("tasks", "skip_tasks"):
+        if key in values and annotation is not None:
+            raise ConfigError(f"{where}.{key}: only generated data knows what kind a question is")
     if values.get("root") and "://" not in values["root"]:
         values["root"] = str(_beside(values["root"], beside))
     spec = SourceSpec(name=name, files=files, **values)
@@ -157,6 +164,10 @@ def _check(field: str, value: Any, where: str) -> Any:
     """Return a value of the right type, or say what was expected."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     whole = number and value == int(value)
+    kinds = (
+        isinstance(value, list) and value and all(isinstance(item, str) for item in value),
+        "a list of kinds of questions",
+    )
     expected = {
         "root": (isinstance(value, str), "a text"),
         "generated": (isinstance(value, str), "a skill's name"),
@@ -165,10 +176,8 @@ def _check(field: str, value: Any, where: str) -> Any:
         "weight": (number and value > 0, "a number above 0"),
         "split": (value in SPLITS, " or ".join(SPLITS)),
         "seed": (whole and value >= 0, "a whole number from 0"),
-        "tasks": (
-            isinstance(value, list) and value and all(isinstance(item, str) for item in value),
-            "a list of kinds of questions",
-        ),
+        "tasks": kinds,
+        "skip_tasks": kinds,
     }
     ok, words = expected.get(field, (whole and value >= 1, "a whole number from 1"))
     if not ok:

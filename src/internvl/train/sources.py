@@ -141,13 +141,13 @@ class GeneratedSource(Source):
         for attempt in range(MAX_DRAWN):
             seed = spec.seed + attempt * _OTHER_SEED
             sample = make_sample(self.skill, seed, index, split=spec.split, assets=self.assets)
-            turns = [turn for turn in sample.turns if turn.task in spec.tasks]
-            if not spec.tasks or turns:
-                return replace(sample, turns=turns or sample.turns)
+            turns = [turn for turn in sample.turns if spec.asks(turn.task)]
+            if turns or not sample.turns:
+                return replace(sample, turns=turns)
             asked.update(turn.task for turn in sample.turns)
-        raise DataError(
-            f"{where}: none of {MAX_DRAWN} samples asks for tasks = {list(spec.tasks)}, but for {sorted(asked)}"
-        )
+        given = {"tasks": list(spec.tasks), "skip_tasks": list(spec.skip_tasks)}
+        wanted = " and ".join(f"{key} = {kinds}" for key, kinds in given.items() if kinds)
+        raise DataError(f"{where}: none of {MAX_DRAWN} samples asks for {wanted}, but for {sorted(asked)}")
 
 
 def resolver(root: str, file: Path) -> Resolve:

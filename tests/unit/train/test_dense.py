@@ -38,7 +38,16 @@ def marks(*found):
 
 def targets(glyphs=None, things=None, size=(SIDE, SIDE), columns=1, rows=1, fit=False, extra=0):
     return tile_targets(
-        glyphs, things, size, columns=columns, rows=rows, fit=fit, extra=extra, grid=GRID, factor=FACTOR
+        glyphs,
+        things,
+        size,
+        columns=columns,
+        rows=rows,
+        fit=fit,
+        extra=extra,
+        grid=GRID,
+        factor=FACTOR,
+        patch_size=PATCH,
     )
 
 

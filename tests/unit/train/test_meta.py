@@ -60,6 +60,8 @@ def test_generated_data_needs_no_file():
         ({"annotation": "a.jsonl", "generated": "lines"}, "either annotation"),
         ({"root": "."}, "either annotation"),
         ({"annotation": "a.jsonl", "tasks": ["colour"]}, "only generated data"),
+        ({"annotation": "a.jsonl", "skip_tasks": ["box"]}, "only generated data"),
+        ({"generated": "shape", "skip_tasks": []}, "expected a list of kinds of questions"),
         ({"generated": "shape", "tasks": "colour"}, "expected a list of kinds of questions"),
         ({"annotation": "a.jsonl", "min_dynamic_patch": 4, "max_dynamic_patch": 2}, "exceeds"),
     ],

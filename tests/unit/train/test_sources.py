@@ -174,6 +174,22 @@ def test_of_generated_data_only_the_questions_that_are_wanted_are_kept():
         assert all(answer.isdecimal() or answer in COLOURS for answer in answers), answers
 
 
+def test_of_generated_data_questions_that_are_left_out_are_not_asked():
+    skipped = ("box", "boxes", "detect_all", "region")
+    every, kept = (
+        [
+            open_source(SourceSpec(name="g", generated="shape", seed=3, skip_tasks=skip), Assets()).read(i)
+            for i in range(8)
+        ]
+        for skip in ((), skipped)
+    )
+    assert any("<box>" in turn.text for row in every for turn in row.turns)
+    assert not any("<box>" in turn.text for row in kept for turn in row.turns)
+    assert all(row.turns for row in kept)
+    some = next(n for n, row in enumerate(every) if not any("<box>" in turn.text for turn in row.turns))
+    assert [turn.text for turn in kept[some].turns] == [turn.text for turn in every[some].turns]
+
+
 def test_a_kind_of_question_that_nobody_asks_is_named_with_those_that_are():
     source = open_source(SourceSpec(name="g", generated="shape", tasks=("color",)), Assets())
     with pytest.raises(DataError, match=r"tasks = \['color'\], but for \[.*'colour'"):
