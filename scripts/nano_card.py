@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from internvl.evaluation.report import percent
+from internvl.evaluation.shared_sets import PREFIX as REAL
 
 CARD = Path(__file__).parents[1] / "docs" / "nano.md"
 BEGIN, END = "<!-- figures: scripts/nano_card.py -->", "<!-- end of figures -->"
@@ -34,7 +35,8 @@ def main() -> None:
         raise SystemExit(f"nano_card: {CARD} lacks the marks {BEGIN} and {END}")
     before = read([args.before]) if args.before else {}
     table = make_table(read(args.evaluations), before)
-    CARD.write_text(f"{head}{BEGIN}\n\n{table}\n{END}{tail}", encoding="utf-8")
+    real = make_real_table(args.evaluations)
+    CARD.write_text(f"{head}{BEGIN}\n\n{table}\n{real}{END}{tail}", encoding="utf-8")
 
 
 def read(evaluations: Sequence[Path]) -> dict[str, dict[str, Any]]:
@@ -65,6 +67,23 @@ def make_table(figures: dict[str, dict[str, Any]], before: dict[str, dict[str, A
             f"| {name} | {' | '.join(goals)} | {value} | {figure['questions']:,} | {' | '.join(others)} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def make_real_table(evaluations: Sequence[Path]) -> str:
+    """Return the table of the sets that nobody generated, which have no floors; empty: none was asked."""
+    head = ["| real set | score, [95 % interval] | questions | CER, mean of items |", "|---|---|---|---|"]
+    lines = list[str]()
+    for evaluation in evaluations:
+        figures = json.loads((evaluation / "figures.json").read_text(encoding="utf-8"))
+        for name, measured in figures["sets"].items():
+            if not name.startswith(REAL):
+                continue
+            own = {figure["name"]: figure for figure in measured["figures"]}
+            score, cer = own["score"], own.get("CER, mean of items")
+            value = f"{percent(score['value'])} [{percent(score['low'])}, {percent(score['high'])}]"
+            wrong = f"{percent(cer['value'])} of {cer['questions']:,}" if cer else ""
+            lines.append(f"| `{name.removeprefix(REAL)}` | {value} | {score['questions']:,} | {wrong} |")
+    return "\n".join([*head, *lines, "", ""]) if lines else ""
 
 
 if __name__ == "__main__":
