@@ -32,12 +32,17 @@ def test_the_weights_are_small_and_bfloat16():
     assert {tensor.dtype for tensor in tensors.values()} == {torch.bfloat16}
 
 
-@pytest.mark.parametrize(("directory", "vision_layers"), [(ASSETS, 6), (RECIPES / "weights", 9)])
-def test_it_is_what_the_recipes_train(directory, vision_layers):
-    shape = deeper_config(read_model_config(RECIPES / "model"), vision_layers=vision_layers)
+@pytest.mark.parametrize("directory", [ASSETS, RECIPES / "weights"])
+def test_it_is_what_the_recipes_train(directory):
+    shape = deeper_config(read_model_config(RECIPES / "model"), vision_layers=9)  # since 17-see.toml
     assert read_model_config(directory) == shape
     for name in ("vocab.json", "merges.txt", "added_tokens.json"):
         assert (directory / name).read_bytes() == (RECIPES / "model" / name).read_bytes()
+
+
+def test_training_goes_on_from_what_is_shipped():
+    name = "model.safetensors"
+    assert (RECIPES / "weights" / name).read_bytes() == (ASSETS / name).read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -45,15 +50,15 @@ def test_it_is_what_the_recipes_train(directory, vision_layers):
     [
         ("sign.png", "What does the sign say?", "OPEN"),
         ("sign.png", "What color is the text?", "black"),
-        pytest.param(
-            "shapes.png",
-            "How many objects are there?",
-            "4",
-            marks=pytest.mark.xfail(strict=True, reason="it says 3: docs/nano.md, what it cannot do"),
-        ),
+        ("shapes.png", "How many objects are there?", "4"),
         ("object.png", "What is this?", "red heart"),
         ("object.png", "What color is the heart?", "red"),
-        ("object.png", "describe this image", "The picture shows a red heart."),
+        pytest.param(
+            "object.png",
+            "describe this image",
+            "The picture shows a red heart.",
+            marks=pytest.mark.xfail(strict=True, reason="it sees two: docs/nano.md, what it cannot do"),
+        ),
     ],
 )
 def test_pictures_that_it_never_saw_are_answered_rightly(pipe, picture, question, answer):
