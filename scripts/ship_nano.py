@@ -1,4 +1,4 @@
-"""Put a trained nano into the package: `python scripts/ship_nano.py runs/nano/16-blocks/final`.
+"""Put a trained nano into the package: `python scripts/ship_nano.py runs/nano/20-blocks/final`.
 
 Weights become bfloat16; the heads of dense supervision stay behind. With a DIRECTORY they come along: what a later
 training goes on from, `recipes/nano/weights`.

@@ -34,9 +34,9 @@ def main() -> None:
     stages = [(path.name, read_log(path)) for path in sorted(args.runs.glob("[0-9][0-9]-*")) if path.is_dir()]
     stages = [(name, events) for name, events in stages if series(events, "loss")[0]]
     hours = [sum(series(events, "seconds")[1]) * _interval(events) / 3600 for _, events in stages]
-    figure = Figure(figsize=(12, 4), layout="constrained")
+    figure = Figure(figsize=(15, 4), layout="constrained")
     panels = figure.subplots(
-        1, len(stages), sharey=True, squeeze=False, width_ratios=[max(hour, 0.25) for hour in hours]
+        1, len(stages), sharey=True, squeeze=False, width_ratios=[max(hour, 0.35) for hour in hours]
     )[0]
     for axes, (name, events), hour in zip(panels, stages, hours, strict=True):
         for key, label, colour in CURVES:

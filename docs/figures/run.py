@@ -14,7 +14,7 @@ from rich.text import Text
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = (
     'chat examples/sign.png "What does the sign say?" --stats',
-    'chat examples/object.png "describe this image"',
+    'chat examples/shapes.png "How many objects are there?"',
     "plan InternVL3-1B --images 1280x720",
 )
 
