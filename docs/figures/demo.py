@@ -15,7 +15,7 @@ from internvl.demo.app import create_demo_app, listen, run_app
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parent.parent / "examples"
-TURNS = (("object.png", "What is this?"), (None, "Describe the picture."))
+TURNS = (("sign.png", "What does the sign say?"), (None, "What color is the text?"))
 COLOURS = 128  # of the picture: enough for flat colours, a third of the size
 
 

@@ -178,7 +178,8 @@ def _title(rng: random.Random, split: Split, what: str, by: str, unit: str) -> s
 def _categories(rng: random.Random, field_: str, number: int, assets: Assets) -> tuple[str, ...]:
     if field_ == "time":
         step = rng.choice((1, 1, 1, 2, 5, 10))
-        first = rng.randint(1950, 2026 - step * number) if rng.random() < 0.5 else 2026 - step * number
+        latest = 2026 - step * number
+        first = rng.randint(min(1950, latest), latest) if rng.random() < 0.5 else latest
         return tuple(str(first + step * i) for i in range(number))
     if field_ in ("month", "weekday"):
         names: Sequence[str] = _MONTHS if field_ == "month" else _WORDS["weekday"].split("|")

@@ -110,3 +110,11 @@ def test_ticks_are_round_and_span_the_values():
 
 def test_numbers_are_written_plainly():
     assert [plain_number(v, 2) for v in (1250.5, 80.0, 0.25)] == ["1250.5", "80", "0.25"]
+
+
+def test_many_years_far_apart_begin_before_1950():
+    """12 points, ten years apart: once a ValueError in one of some thousand charts."""
+    tables = [make_table(random.Random(seed), "line", split="train", assets=BARE) for seed in range(800)]
+    years = [table.categories for table in tables if all(name.isdecimal() for name in table.categories)]
+    assert any(int(each[0]) < 1950 for each in years)
+    assert all(int(each[-1]) <= 2026 for each in years)
