@@ -6,6 +6,7 @@ import threading
 from types import SimpleNamespace
 
 from internvl.errors import InternVLError
+from internvl.preprocess.processor import TileLimits
 from internvl.types import GenerationConfig, Response, Usage
 from tiny_engines import tiny_parts
 
@@ -27,6 +28,7 @@ class ScriptedEngine:
 
     def __init__(self, script=None, *, seconds_per_word=0.0):
         self.processor = tiny_parts()[1]
+        self.tile_limits = TileLimits()
         self.script = {"": "I see.", **(script or {})}
         self.seconds_per_word = seconds_per_word
         self.asked = queue.Queue()

@@ -279,7 +279,8 @@ class Chat:
         settings: AskSettings,
     ) -> str:
         """Return the tiles of the prompt's last pictures as HTML."""
-        image_size = self.models.get(settings.model).engine.processor.config.image_size
+        engine = self.models.get(settings.model).engine
+        image_size, fit = engine.processor.config.image_size, engine.processor.keeps_shape(engine.tile_limits)
         folder = self._tiles.new_view(asker.window)
         media = deque(whole.usage.media)
         shown = []
@@ -292,7 +293,7 @@ class Chat:
             images = source if isinstance(source, Video) else (source,)
             urls = []
             for image, usage in zip(images, own, strict=True):
-                paths = save_tiles(image, usage, image_size, folder)
+                paths = save_tiles(image, usage, image_size, folder, fit=fit)
                 urls.append(tuple(f"gradio_api/file={path}" for path in paths))
             shown.append(Shown(number, own, tuple(urls)))
         return show_tiles(shown, image_size, asker.strings)

@@ -57,7 +57,9 @@ class TileFolder:
         return path
 
 
-def save_tiles(image: Image.Image, usage: MediaUsage, image_size: int, folder: Path) -> list[Path]:
+def save_tiles(
+    image: Image.Image, usage: MediaUsage, image_size: int, folder: Path, *, fit: bool
+) -> list[Path]:
     """Cut a picture as the model's input was cut, and write each tile; the overview, if any, is the last one.
 
     Args:
@@ -65,8 +67,9 @@ def save_tiles(image: Image.Image, usage: MediaUsage, image_size: int, folder: P
         usage: What the processor reported about it.
         image_size: Side of a tile, pixels.
         folder: Where the files go.
+        fit: The picture keeps its shape (`Processor.keeps_shape`).
     """
-    tiles = cut_tiles(image, grid=usage.grid, image_size=image_size, thumbnail=usage.thumbnail)
+    tiles = cut_tiles(image, grid=usage.grid, image_size=image_size, thumbnail=usage.thumbnail, fit=fit)
     paths = []
     for n, tile in enumerate(tiles):
         path = folder / f"{usage.index}-{n}.webp"

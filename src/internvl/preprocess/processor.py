@@ -251,6 +251,10 @@ class Processor:
             turns, show=show, spellable=self._spellable, add_generation_prompt=add_generation_prompt
         )
 
+    def keeps_shape(self, limits: TileLimits) -> bool:
+        """Whether pictures that do not say it themselves lie in their tiles unstretched (policy "fit")."""
+        return (limits.policy or self.config.tile_policy) == "fit"
+
     def _open_all(self, turns: list[Turn], limits: TileLimits) -> dict[str, _Opened]:
         """Open the pictures in prompt order; keys are their places in the messages."""
         pictures = [picture for turn in turns for picture in turn.pictures]
@@ -258,7 +262,7 @@ class Processor:
 
     def _open(self, picture: Picture, limits: TileLimits, index: int) -> _Opened:
         frame = picture.source
-        fit = (limits.policy or self.config.tile_policy) == "fit"
+        fit = self.keeps_shape(limits)
         if isinstance(frame, Frame):  # its content is decoded when it is cut
             usage = self._usage(frame.size, [picture, limits], limits, index)
             return _Opened(frame, replace(usage, **frame.facts), fit)

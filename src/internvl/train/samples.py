@@ -148,7 +148,7 @@ def _dense(
                 (usage.width, usage.height),
                 columns=usage.grid.columns,
                 rows=usage.grid.rows,
-                fit=(config.tile_policy or processor.config.tile_policy) == "fit",
+                fit=processor.keeps_shape(TileLimits(policy=config.tile_policy)),
                 extra=int(usage.thumbnail),
                 grid=grid,
                 factor=factor,

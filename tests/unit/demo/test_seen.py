@@ -9,6 +9,7 @@ from PIL import Image
 from internvl.demo.conversation import Cost
 from internvl.demo.seen import Shown, TileFolder, save_tiles, show_cost, show_tiles
 from internvl.demo.strings import Strings, tables
+from internvl.preprocess.processor import TileLimits
 from internvl.types import MediaUsage, TileGrid
 from tiny_engines import picture, tiny_parts
 
@@ -38,11 +39,15 @@ class Tags(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_the_tiles_shown_are_the_tiles_that_the_model_gets(tmp_path):
+@pytest.mark.parametrize("policy", ["reference", "fit"])
+def test_the_tiles_shown_are_the_tiles_that_the_model_gets(tmp_path, policy):
     _, processor = tiny_parts()
-    inputs = processor([{"role": "user", "content": [{"type": "image", "image": picture()}]}])
+    limits = TileLimits(policy=policy)
+    messages = [{"role": "user", "content": [{"type": "image", "image": picture()}]}]
+    inputs = processor(messages, tile_limits=limits)
     (media,) = inputs.media
-    paths = save_tiles(picture(), media, processor.config.image_size, tmp_path)
+    fit = processor.keeps_shape(limits)
+    paths = save_tiles(picture(), media, processor.config.image_size, tmp_path, fit=fit)
     assert len(paths) == len(inputs.pixel_values) == media.num_tiles > 1
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     for path, pixels in zip(paths, inputs.pixel_values, strict=True):
