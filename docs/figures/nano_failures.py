@@ -1,6 +1,6 @@
 """Draws the failures of docs/nano.md: wrong answers of an evaluation, the worst of each kind of question first.
 
-    python docs/figures/nano_failures.py runs/eval/nano --out docs/figures/nano-failures.jpg --shared ../shared
+    python docs/figures/nano_failures.py runs/eval/nano docs/figures/nano-failures.jpg --shared ../shared
 
 Which ones is not chosen by hand: they are the first of the evaluation's own report, in English.
 """
@@ -27,12 +27,12 @@ EACH = 4
 def main() -> None:
     """Draw."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("evaluations", type=Path, nargs="+")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("evaluation", type=Path)
+    parser.add_argument("picture", type=Path)
     parser.add_argument("--shared", type=Path)
     args = parser.parse_args()
-    rows = [row for each in args.evaluations for row in read_rows(each / "answers.jsonl")]
-    seed = json.loads((args.evaluations[0] / "run.json").read_text())["seed"]
+    rows = read_rows(args.evaluation / "answers.jsonl")
+    seed = json.loads((args.evaluation / "run.json").read_text())["seed"]
     names = [f"generated:{name}" for name in SETS]
     figure = Figure(figsize=(3.2 * EACH, 3.9 * len(SETS)), layout="constrained")
     for row_of_panels, source in zip(
@@ -49,7 +49,7 @@ def main() -> None:
             axes.set_title("\n".join(textwrap.fill(line, 40) for line in lines), fontsize=8, loc="left")
         for axes in row_of_panels:
             axes.axis("off")
-    FigureCanvasAgg(figure).print_jpg(args.out, pil_kwargs={"quality": 80})
+    FigureCanvasAgg(figure).print_jpg(args.picture, pil_kwargs={"quality": 80})
 
 
 if __name__ == "__main__":
