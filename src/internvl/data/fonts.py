@@ -6,12 +6,14 @@ lists the packages). Families are recognised by the beginning of the file name.
 
 from __future__ import annotations
 
+import string
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from PIL import ImageFont
 
+from internvl.data.coverage import covers
 from internvl.errors import ConfigError
 
 FONT_DIRECTORIES = (Path("/usr/share/fonts"), Path("/usr/local/share/fonts"))
@@ -111,7 +113,7 @@ class FontBook:
 
 @lru_cache(maxsize=1)
 def find_fonts() -> FontBook:
-    """Look through the system's font directories.
+    """Look through the system's font directories; fonts without all Latin letters and digits are left out.
 
     Raises:
         ConfigError: There are not enough fonts to draw with.
@@ -121,14 +123,12 @@ def find_fonts() -> FontBook:
         for directory in FONT_DIRECTORIES
         for path in directory.rglob("*")
         if path.suffix.lower() in (".ttf", ".otf")
+        and path.stem.startswith((*TRAINED_FAMILIES, *HELD_OUT_FAMILIES))
         and not any(style in path.stem.lower() for style in SKIPPED_STYLES)
+        and covers(str(path), string.ascii_letters + string.digits)
     )
     held_out = tuple(str(path) for path in files if path.stem.startswith(HELD_OUT_FAMILIES))
-    trained = tuple(
-        str(path)
-        for path in files
-        if path.stem.startswith(TRAINED_FAMILIES) and not path.stem.startswith(HELD_OUT_FAMILIES)
-    )
+    trained = tuple(str(path) for path in files if not path.stem.startswith(HELD_OUT_FAMILIES))
     if not trained:
         places = ", ".join(str(directory) for directory in FONT_DIRECTORIES)
         raise ConfigError(

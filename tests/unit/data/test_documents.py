@@ -7,7 +7,7 @@ import re
 import pytest
 
 from internvl.data.absent import says_absent
-from internvl.data.documents.coverage import covers
+from internvl.data.coverage import covers
 from internvl.data.documents.language import read_language, split_of
 from internvl.data.documents.sheet import Sheet, Style, wrap
 from internvl.data.documents.table_grid import Cell, Table

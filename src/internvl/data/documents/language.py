@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from zlib import crc32
 
-from internvl.data.documents.coverage import covers
+from internvl.data.coverage import covers
 from internvl.data.documents.typefaces import LATIN, Typeface, find_files, find_typefaces
 from internvl.data.sample import Assets, Split
 from internvl.errors import ConfigError

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from PIL import ImageFont, features
 
-from internvl.data.documents.coverage import covers
+from internvl.data.coverage import covers
 from internvl.data.fonts import FONT_DIRECTORIES, HELD_OUT_FAMILIES, find_fonts
 from internvl.data.sample import Split
 
