@@ -361,8 +361,7 @@ def test_two_processes_learn_from_pairs_as_one_does(files, tmp_path, settings):
     one, two = tmp_path / "one", tmp_path / "two"
     values = ["objective.kind=mpo", "model.drop_path=0.0", "run.steps=5", "run.device=cpu", *settings]
     values += ["run.global_batch_size=4", "export.dtype=float32"]
-    # BCO's running mean moves with every pass, which here is the same four pairs
-    runs = {one: [*values, "run.micro_batch_size=4"], two: [*values, "run.micro_batch_size=2"]}
+    runs = {one: [*values, "run.micro_batch_size=4"], two: [*values, "run.micro_batch_size=1"]}
     words = {output: [w for each in sets for w in ("--set", each)] for output, sets in runs.items()}
     assert run(["train", recipe(files, one, rows="pairs.jsonl"), *words[one]]) == 0
     path = recipe(files, two, rows="pairs.jsonl")
@@ -386,3 +385,76 @@ def test_two_processes_learn_from_pairs_as_one_does(files, tmp_path, settings):
         ours, theirs = (internvl.load_model(output / "final") for output in (two, one))
         for (name, ours_), theirs_ in zip(ours.named_parameters(), theirs.parameters(), strict=True):
             torch.testing.assert_close(ours_, theirs_, rtol=1e-2, atol=1e-3, msg=name)
+
+
+def settings_of(*values):
+    return [word for value in values for word in ("--set", value)]
+
+
+@pytest.mark.parametrize("packing", ["true", "false"])
+def test_a_run_over_one_epoch_ends_with_its_data_and_leaves_its_model(files, tmp_path, capsys, packing):
+    output = tmp_path / "run"
+    path = recipe(files, output, packing=packing)
+    words = settings_of("data.num_epochs=1", "run.steps=1000", "run.grad_accum_steps=4")
+    assert run(["train", path, *words, "--dry-run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["steps"] < 10
+    assert run(["train", path, *words, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["finished"]
+    assert result["num_bad_rows"] == 0
+    assert (result["packing_efficiency"] is not None) == (packing == "true")
+    if packing == "false":  # known before, so that the learning rate falls to its end
+        assert (result["step"], result["steps"]) == (5, 5)
+        rates = [event["learning_rate"] for event in read_log(output) if event["kind"] == "step"]
+        assert rates[-1] < 0.2 * max(rates)
+    internvl.load_model(output / "final")
+    assert run(["train", path, *words, "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["skipped"]
+    assert again["step"] == result["step"]
+
+
+def test_validation_rows_that_are_not_there_stop_the_run_before_it_trains(files, tmp_path, capsys):
+    output = tmp_path / "run"
+    assert run(["train", recipe(files, output), *settings_of("validation.meta=none.jsonl")]) == 1
+    assert "none.jsonl: no such file" in capsys.readouterr().err
+    assert losses(output) == []
+
+
+def test_bad_rows_are_counted_whatever_they_are_for(files, tmp_path, capsys):
+    rows = (files / "rows.jsonl").read_text().splitlines()
+    mixed = files / "mixed.jsonl"
+    mixed.write_text("\n".join([*rows[:6], "{", "   ", json.dumps({"id": 1, "conversations": []})]))
+    words = settings_of(
+        f"validation.meta={mixed}", "data.on_bad_row=skip", "data.num_epochs=1", "run.sample_every=100",
+        "run.num_samples=9",
+    )  # fmt: skip
+    path = recipe(files, tmp_path / "run", rows="mixed.jsonl", packing="false")
+    assert run(["train", path, *words, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["num_bad_rows"] == result["num_bad_validation_rows"] == 2
+    assert result["step"] == 6
+    assert "rows left out" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_rows_of_pairs_are_mixed_measured_and_left_out_as_others_are(files, tmp_path, capsys):
+    good = json.loads((files / "pairs.jsonl").read_text().splitlines()[0])
+    lines = [
+        json.dumps(good | {"chosen": "red\u2028red"}, ensure_ascii=False),
+        "{",
+        json.dumps({"question": 1}),
+    ]
+    (files / "mixed-pairs.jsonl").write_text("\n".join(lines))
+    (files / "meta.json").write_text(
+        json.dumps({"mixed": {"root": ".", "annotation": "mixed-pairs.jsonl", "repeat_time": 3}})
+    )
+    output = tmp_path / "run"
+    words = settings_of(
+        "objective.kind=mpo", f"validation.meta={files / 'pairs.jsonl'}", "run.epochs=1", "run.sample_every=3",
+        "data.on_bad_row=skip", "data.num_workers=1",
+    )  # fmt: skip
+    assert run(["train", recipe(files, output, rows="meta.json"), *words, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["step"], result["num_bad_rows"], result["num_bad_validation_rows"]) == (3, 6, 0)
+    assert result["validation_loss"] > 0
+    assert [event for event in read_log(output) if event["kind"] == "sample"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
 import threading
@@ -65,9 +66,9 @@ def command(
         show(stages, rows, as_json=as_json)
         return
     with _stoppable() as received:
-        finished = _train(stages, received, as_json=as_json)
-    if received and not finished:
-        raise typer.Exit(128 + received[0])
+        code = _train(stages, received, as_json=as_json)
+    if code:
+        raise typer.Exit(code)
 
 
 @contextmanager
@@ -93,8 +94,8 @@ def _stoppable() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _train(stages: Sequence[Stage], received: Sequence[int], *, as_json: bool) -> bool:
-    """Run the stages; return whether all are complete. `received`: signals, which end them."""
+def _train(stages: Sequence[Stage], received: Sequence[int], *, as_json: bool) -> int:
+    """Run the stages; return the exit code, 128 + signal where one ended them. `received`: the signals so far."""
     import torch
 
     from internvl.train.parallel import leave, ranks, wait_for_all
@@ -120,8 +121,10 @@ def _train(stages: Sequence[Stage], received: Sequence[int], *, as_json: bool) -
                 break
         if where.is_first:
             _show_results(results, len(stages), as_json=as_json)
-    leave(where)
-    return all(result["finished"] for result in results) and len(results) == len(stages)
+    complete = all(result["finished"] for result in results) and len(results) == len(stages)
+    code = 128 + received[0] if received and not complete else 0
+    leave(where, code)
+    return code
 
 
 def _show_results(results: Sequence[dict[str, Any]], num_stages: int, *, as_json: bool) -> None:
@@ -137,7 +140,15 @@ def _show_results(results: Sequence[dict[str, Any]], num_stages: int, *, as_json
             if result["final"]
             else "not finished: the same command goes on"
         )
-        out.print(plain(f"step {result['step']} of {result['steps']}, loss {result['loss']:.4f}; {end}"))
+        loss = "" if result["loss"] is None else f", loss {result['loss']:.4f}"
+        out.print(plain(f"step {result['step']} of {result['steps']}{loss}; {end}"))
+        if result["data_ended"] and result["step"] < result["steps"]:
+            out.print(
+                plain(
+                    f"the data ended at step {result['step']}: the learning rate had not fallen to its end. With "
+                    f"run.steps={result['step']} it would have"
+                )
+            )
         out.print(plain(f"report: {result['report'][-1]}"))
     if all(result["skipped"] for result in results):
         out.print(plain(f"nothing left to train; trained model: {results[-1]['final']}"))
@@ -151,12 +162,17 @@ def _skipped(stage: Stage, step: int) -> dict[str, Any]:
         "step": step,
         "steps": step,
         "finished": True,
+        "data_ended": False,
         "skipped": True,
         "loss": None,
         "validation_loss": None,
         "refused": 0,
         "seconds": 0.0,
+        "num_bad_rows": 0,
         "bad_rows": [],
+        "num_bad_validation_rows": 0,
+        "num_truncated": 0,
+        "packing_efficiency": None,
         "final": str(stage.final),
         "report": [],
     }
@@ -167,6 +183,7 @@ def _train_on(
 ) -> dict[str, Any]:
     """Run one recipe; return what became of it, as --json prints it. `received`: signals, which end it."""
     from internvl.train.report import write_report
+    from internvl.train.run_data import count_rows
     from internvl.train.setup import export, prepare
 
     output = Path(config.output)
@@ -183,38 +200,62 @@ def _train_on(
         summary = trainer.run(clock_began)
     trainer.log.close()
     final = export(trainer, config) if summary.finished else None
-    report = getattr(getattr(trainer.source, "dataset", None), "report", None)
-    bad = getattr(report, "bad_rows", None) or getattr(trainer.source, "bad_rows", [])
-    for row in bad[:5]:
+    rows = count_rows(prepared.batches, where)
+    measured = None if prepared.validation is None else count_rows(prepared.validation.batches, where)
+    for row in rows.listed[:5]:
         say(f"left out: {row}")
+    if measured is not None and measured.bad:
+        say(f"left out of the validation rows: {measured.bad}, e.g. {_first(measured.listed)}")
     facts = {
-        "steps": f"{summary.step} of {config.run.steps}",
-        "loss of the last step": f"{summary.last_loss:.4f}",
-        "validation loss": "not measured"
-        if summary.validation_loss is None
-        else f"{summary.validation_loss:.4f}",
+        "steps": f"{summary.step} of {config.run.steps}{', where the data ended' if summary.data_ended else ''}",
+        "loss of the last step": _figure(summary.last_loss),
+        "validation loss": _figure(summary.validation_loss),
         "refused updates": summary.refused,
         "seconds": f"{summary.seconds:.0f}",
         "model": config.model.path,
         "data": ", ".join((*config.data.meta, *config.data.sources)),
     }
-    if bad:
-        facts["rows left out"] = f"{len(bad)}, e.g. {bad[0]}"
+    if rows.packing_efficiency is not None:
+        facts["packing efficiency"] = f"{rows.packing_efficiency:.1%}"
+    if rows.bad:
+        facts["rows left out"] = f"{rows.bad}, e.g. {_first(rows.listed)}"
+    if rows.truncated:
+        facts["rows cut off at data.max_tokens"] = rows.truncated
+    if measured is not None and measured.bad:
+        facts["validation rows left out"] = f"{measured.bad}, e.g. {_first(measured.listed)}"
     written = write_report(output, title=config.notes or output.name, facts=facts) if where.is_first else []
     return {
         "output": str(output),
         "step": summary.step,
         "steps": config.run.steps,
         "finished": summary.finished,
+        "data_ended": summary.data_ended,
         "skipped": False,
-        "loss": summary.last_loss,
-        "validation_loss": summary.validation_loss,
+        "loss": _finite(summary.last_loss),
+        "validation_loss": _finite(summary.validation_loss),
         "refused": summary.refused,
         "seconds": round(summary.seconds, 1),
-        "bad_rows": bad,
+        "num_bad_rows": rows.bad,
+        "bad_rows": rows.listed,
+        "num_bad_validation_rows": 0 if measured is None else measured.bad,
+        "num_truncated": rows.truncated,
+        "packing_efficiency": rows.packing_efficiency,
         "final": None if final is None else str(final),
         "report": [str(path) for path in written],
     }
+
+
+def _figure(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.4f}"
+
+
+def _finite(value: float | None) -> float | None:
+    """JSON knows no NaN."""
+    return value if value is None or math.isfinite(value) else None
+
+
+def _first(rows: Sequence[str]) -> str:
+    return rows[0] if rows else "one of another rank"
 
 
 def _answers(config: TrainConfig, processor: Processor) -> Any:
@@ -222,8 +263,10 @@ def _answers(config: TrainConfig, processor: Processor) -> Any:
     from internvl.data.sample import Assets
     from internvl.engine.config import EngineConfig
     from internvl.engine.engine import Engine
+    from internvl.errors import DataError
     from internvl.train.meta import read_sources
-    from internvl.train.rows import ClipSource
+    from internvl.train.pairs import conversation
+    from internvl.train.rows import ClipSource, parse_row
     from internvl.train.sources import open_source
     from internvl.types import GenerationConfig
 
@@ -233,7 +276,15 @@ def _answers(config: TrainConfig, processor: Processor) -> Any:
     for spec in read_sources(data.meta, data.sources, root=data.root):
         source = open_source(spec, assets)
         for index in range(min(len(source), config.run.num_samples)):
-            row = source.read(index)
+            try:
+                raw = source.find(index)
+                if config.objective.is_preference:
+                    raw = raw._replace(row=conversation(raw))
+                row = parse_row(*raw)
+            except DataError:
+                if data.on_bad_row == "stop":
+                    raise
+                continue
             turns = [turn for turn in row.turns if turn.role in ("human", "gpt")]
             if len(turns) < 2 or any(isinstance(medium, ClipSource) for medium in row.media):
                 continue

@@ -73,7 +73,8 @@ def show(stages: Sequence[Stage], num_rows: int, *, as_json: bool) -> None:
 def _predict(config: TrainConfig, num_ranks: int) -> tuple[Prediction, list[Any], Processor]:
     from internvl.train.parallel import Ranks
     from internvl.train.predict import predict
-    from internvl.train.setup import make_model, make_processor, make_source, with_steps
+    from internvl.train.run_data import make_processor, make_source, with_steps
+    from internvl.train.setup import make_model
 
     processor = make_processor(config)
     config = with_steps(config, processor, num_ranks)
@@ -84,7 +85,10 @@ def _predict(config: TrainConfig, num_ranks: int) -> tuple[Prediction, list[Any]
             batches.append(next(source))
         except StopIteration:
             break
-    prediction = predict(config, make_model(config, device="meta"), batches, num_ranks=num_ranks)
+    num_rows = source.dataset.num_rows
+    prediction = predict(
+        config, make_model(config, device="meta"), batches, num_rows=num_rows, num_ranks=num_ranks
+    )
     return prediction, batches, processor
 
 

@@ -6,10 +6,11 @@ The state holds which rows wait to be put together; their samples are made again
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import zip_longest
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from internvl.errors import ConfigError
 from internvl.train.batch import TrainBatch, TrainSample
@@ -17,14 +18,18 @@ from internvl.train.collate import collate, collate_packed
 from internvl.train.dataset import TrainDataset
 from internvl.train.mixing import Draw
 from internvl.train.packing import BestFitPacker, LengthGrouper, Packer, PackingReport, ReferencePacker
+from internvl.train.samples import Made
+
+
+Batch = TypeVar("Batch")
 
 
 @dataclass(frozen=True, slots=True)
-class _Drawn:
+class Drawn(Generic[Made]):
     """A sample and what it was drawn as."""
 
     draw: Draw
-    sample: TrainSample
+    sample: Made
 
     @property
     def num_tokens(self) -> int:
@@ -35,36 +40,32 @@ class _Drawn:
         return self.sample.num_tiles
 
 
-class TrainBatches:
-    """An iterator of batches; `make_batches` makes it."""
+class TrainBatches(Generic[Made, Batch]):
+    """An iterator of batches; `make_batches` makes it of conversations."""
 
     def __init__(
         self,
-        dataset: TrainDataset,
-        packer: Packer[_Drawn],
+        dataset: TrainDataset[Made],
+        packer: Packer[Drawn[Made]],
+        join: Callable[[list[Made]], Batch],
         *,
-        packing: bool,
-        averaging: str,
-        pad_id: int,
         max_tokens: int,
         max_tiles: int,
-        pad_packed: bool,
+        packing: bool = False,
     ) -> None:
-        """Put samples of `dataset` together as `packer` says."""
-        self.dataset = dataset
-        self.packing, self.averaging, self.pad_id = packing, averaging, pad_id
-        self.row_length = max_tokens if pad_packed else None
+        """Let `join` put samples of `dataset` together as `packer` groups them; `packing`: into one row."""
+        self.dataset, self.packing = dataset, packing
         self.report = PackingReport(max_tokens, max_tiles)
-        """How full the rows are; of padded batches, a row is one conversation."""
-        self._packer = packer
-        self._ready: deque[list[_Drawn]] = deque()
+        """How full the rows are; without packing, a row is one sample."""
+        self._packer, self._join = packer, join
+        self._ready: deque[list[Drawn[Made]]] = deque()
         self._inherited: deque[Draw] = deque()
         self._ended = False
 
-    def __iter__(self) -> TrainBatches:
+    def __iter__(self) -> TrainBatches[Made, Batch]:
         return self
 
-    def __next__(self) -> TrainBatch:
+    def __next__(self) -> Batch:
         while not self._ready:
             if self._ended:
                 raise StopIteration
@@ -76,21 +77,17 @@ class TrainBatches:
                 continue
             self._ready.extend(self._packer.add(drawn))
         group = self._ready.popleft()
-        samples = [drawn.sample for drawn in group]
-        if self.packing:
-            self.report.note(group)
-            return collate_packed(
-                samples, averaging=self.averaging, pad_id=self.pad_id, length=self.row_length
-            )
-        for drawn in group:
-            self.report.note([drawn])
-        return collate(samples, averaging=self.averaging, pad_id=self.pad_id)
+        for row in [group] if self.packing else [[drawn] for drawn in group]:
+            self.report.note(row)
+        return self._join([drawn.sample for drawn in group])
 
-    def _draw(self) -> _Drawn:
-        if not self._inherited:
-            return _Drawn(*self.dataset.draw())
-        draw = self._inherited.popleft()
-        return _Drawn(draw, self.dataset.again(draw))
+    def _draw(self) -> Drawn[Made]:
+        while self._inherited:
+            draw = self._inherited.popleft()
+            sample = self.dataset.instead(draw)
+            if sample is not None:
+                return Drawn(draw, sample)
+        return Drawn(*self.dataset.draw())
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a later run needs to go on behind the last batch, as JSON takes it."""
@@ -139,18 +136,18 @@ class TrainBatches:
         self._inherited = deque([*in_turn, *missed][dataset.rank :: dataset.world_size])
         self._ended = False
 
-    def _again(self, draws: list[list[Any]]) -> list[_Drawn]:
-        return [_Drawn(Draw(*draw), self.dataset.again(Draw(*draw))) for draw in draws]
+    def _again(self, draws: list[list[Any]]) -> list[Drawn[Made]]:
+        return [Drawn(Draw(*draw), self.dataset.again(Draw(*draw))) for draw in draws]
 
 
 def make_batches(
-    dataset: TrainDataset,
+    dataset: TrainDataset[TrainSample],
     *,
     micro_batch_size: int = 1,
     packing: bool | None = None,
     max_tokens: int | None = None,
     max_tiles: int | None = None,
-) -> TrainBatches:
+) -> TrainBatches[TrainSample, TrainBatch]:
     """Return the batches of a data set.
 
     Args:
@@ -176,7 +173,7 @@ def make_batches(
         raise ConfigError(
             "a packed row must hold the longest conversation: set data.max_tokens, max_packed_tiles"
         )
-    packer: Packer[_Drawn]
+    packer: Packer[Drawn[TrainSample]]
     if not packing:
         packer = LengthGrouper(
             micro_batch_size,
@@ -188,14 +185,11 @@ def make_batches(
         packer = ReferencePacker(max_tokens, max_tiles, buffer=config.packing_buffer)
     else:
         packer = BestFitPacker(max_tokens, max_tiles, look_ahead=config.packing_buffer)
-    pad_id = dataset.processor.tokenizer.pad_token_id
-    return TrainBatches(
-        dataset,
-        packer,
-        packing=packing,
-        averaging=config.averaging,
-        pad_id=0 if pad_id is None else pad_id,
-        max_tokens=max_tokens,
-        max_tiles=max_tiles,
-        pad_packed=config.pad_packed,
+    pad_id = dataset.processor.tokenizer.pad_token_id or 0
+    join: Callable[[list[TrainSample]], TrainBatch] = partial(
+        collate, averaging=config.averaging, pad_id=pad_id
     )
+    if packing:
+        length = max_tokens if config.pad_packed else None
+        join = partial(collate_packed, averaging=config.averaging, pad_id=pad_id, length=length)
+    return TrainBatches(dataset, packer, join, max_tokens=max_tokens, max_tiles=max_tiles, packing=packing)

@@ -50,6 +50,11 @@ class Checkpoints:
         """The directory of a step."""
         return self.directory / f"step-{step:08d}"
 
+    def facts(self, step: int) -> dict[str, Any]:
+        """What a checkpoint says of itself: its step, how many ranks wrote it, and the facts it was saved with."""
+        found: dict[str, Any] = json.loads((self.path(step) / _META).read_text(encoding="utf-8"))
+        return found
+
     def save(
         self, step: int, shared: Mapping[str, Any], own: Mapping[str, Any], facts: Mapping[str, Any]
     ) -> Path:
@@ -95,7 +100,7 @@ class Checkpoints:
             CheckpointError: The files are damaged.
         """
         path = self.path(step)
-        meta = json.loads((path / _META).read_text(encoding="utf-8"))
+        meta = self.facts(step)
         own: Mapping[str, Any] | list[Mapping[str, Any]]
         if meta["num_ranks"] == self.where.size:
             own = load_tree(path / f"rank-{self.where.rank:05d}")

@@ -6,6 +6,7 @@ others (accumulation from the global batch) are methods, not fields.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from internvl.train.dataset import DataConfig
 Precision = Literal["auto", "float32", "bf16", "bf16_params"]
 ScheduleKind = Literal["cosine", "wsd", "linear", "constant"]
 ObjectiveKind = Literal["sft", "mpo", "dpo", "bco", "dense"]
+BcoMean = Literal["update", "micro_batch"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +123,11 @@ class ObjectiveSection:
     dpo_weight: float = 0.8
     bco_weight: float = 0.2
     nll_weight: float = 1.0
-    """Of mpo; dpo and bco take their own term alone, and `nll_weight` where it is set for them."""
+    """Of mpo; dpo and bco take their own term alone."""
+    bco_mean: BcoMean = "update"
+    """When the running mean of rewards moves that bco and mpo compare answers with: once in an update, with all its
+    answers, so that accumulating is the large batch, for one more forward pass; or with each micro-batch, as the
+    reference's does."""
 
     @property
     def is_preference(self) -> bool:
@@ -337,23 +343,33 @@ class TrainConfig:
                     "shares out the weights over all processes"
                 )
 
-    def with_steps(self, num_rows: int | None, num_ranks: int) -> TrainConfig:
-        """Return the config with `run.steps` worked out from `run.epochs` over `num_rows` rows.
+    @property
+    def counts_rows(self) -> bool:
+        """Whether the number of updates follows from the rows: `run.epochs`, or `data.num_epochs` where none is packed."""
+        packed = self.data.packing and not self.objective.is_preference
+        return bool(self.run.epochs) or (self.data.num_epochs is not None and not packed)
+
+    def with_steps(self, num_rows: int, num_ranks: int) -> TrainConfig:
+        """Return the config with `run.steps` worked out from `run.epochs` or `data.num_epochs` over `num_rows` rows.
 
         Raises:
             ConfigError: How many rows an update takes is not known before: they are packed.
         """
-        if not self.run.epochs:
+        if not self.counts_rows:
             return self
-        if (self.data.packing and not self.objective.is_preference) or num_rows is None:
+        if self.data.packing and not self.objective.is_preference:
             raise ConfigError(
-                "run.epochs needs rows that are not packed, of which an update takes a fixed number; set run.steps"
+                "run.epochs needs rows that are not packed, of which an update takes a fixed number; set run.steps, or "
+                "data.num_epochs: the run then ends with the data"
             )
         rows_per_step = (
             self.run.micro_batch_size * self.run.accumulation(num_ranks) * self.run.data_parts(num_ranks)
         )
-        steps = max(1, round(num_rows * self.run.epochs / rows_per_step))
-        return replace(self, run=replace(self.run, steps=steps, epochs=0.0))
+        epochs = self.run.epochs or self.data.num_epochs or 0
+        steps = max(1, math.ceil(num_rows * epochs / rows_per_step - 1e-9))
+        if not self.run.epochs:
+            steps = min(steps, self.run.steps)
+        return replace(self, run=replace(self.run, steps=steps))
 
     def validation_data(self) -> DataConfig:
         """How validation rows are read: once, in their order, nothing left to chance."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Generic, Literal
 
 from internvl.config.model import TilePolicy
 from internvl.data.sample import Assets
@@ -21,7 +21,7 @@ from internvl.train.batch import TrainSample
 from internvl.train.loading import draw_samples
 from internvl.train.meta import SourceSpec, read_sources
 from internvl.train.mixing import Draw, Mixture, Share
-from internvl.train.samples import BadRow, SampleMaker
+from internvl.train.samples import BadRow, Made, Maker, SampleMaker
 from internvl.train.sources import Source, open_source
 
 Averaging = Literal["token", "sample", "square"]
@@ -135,41 +135,42 @@ class DataReport:
     rows_by_source: dict[str, int] = field(default_factory=dict)
 
 
-class TrainDataset:
-    """An iterator of samples; its state is where the order stands, a few numbers."""
+class TrainDataset(Generic[Made]):
+    """An iterator of what a maker makes of the rows; its state is where the order stands, a few numbers."""
 
     def __init__(
         self,
         config: DataConfig,
         sources: Mapping[str, Source],
         processor: Processor,
+        maker: type[Maker[Made]],
         *,
         rank: int = 0,
         world_size: int = 1,
         seed: int = 0,
     ) -> None:
-        """Draw from opened data sets; `make_dataset` opens them."""
+        """Draw from opened data sets; `open_dataset` opens them."""
         if not 0 <= rank < world_size:
             raise ConfigError(f"rank is {rank} of {world_size}; expected 0 to {world_size - 1}")
         self.config, self.sources, self.processor = config, dict(sources), processor
         self.rank, self.world_size, self.seed = rank, world_size, seed
         self.report = DataReport()
-        self._maker = SampleMaker(config, self.sources, processor, seed=seed)
+        self._maker = maker(config, self.sources, processor, seed=seed)
         self._mixture = self._new_mixture()
-        self._samples: Iterator[tuple[Draw, TrainSample | BadRow]] | None = None
+        self._samples: Iterator[tuple[Draw, Made | BadRow]] | None = None
 
     @property
     def num_rows(self) -> int | None:
         """Rows until the end, on all ranks together; None: endless."""
         return self._mixture.total
 
-    def __iter__(self) -> Iterator[TrainSample]:
+    def __iter__(self) -> Iterator[Made]:
         return self
 
-    def __next__(self) -> TrainSample:
+    def __next__(self) -> Made:
         return self.draw()[1]
 
-    def draw(self) -> tuple[Draw, TrainSample]:
+    def draw(self) -> tuple[Draw, Made]:
         """Return the next sample and what it was drawn as.
 
         Raises:
@@ -192,11 +193,24 @@ class TrainDataset:
             reason = sample.reason
         raise DataError(f"none of {patience} rows in a row can be used; the last: {reason}")
 
-    def again(self, draw: Draw) -> TrainSample:
+    def again(self, draw: Draw) -> Made:
         """Return the sample of a draw once more; the order does not move."""
         sample = self._maker(draw)
         if isinstance(sample, BadRow):
             raise DataError(sample.reason)
+        return sample
+
+    def instead(self, draw: Draw) -> Made | None:
+        """Return the sample of what another rank should have drawn; None: the row cannot be used and is left out.
+
+        Raises:
+            DataError: The same, and `on_bad_row` is "stop".
+        """
+        sample = self._maker(draw)
+        if isinstance(sample, BadRow):
+            self._note_bad(sample)
+            return None
+        self._note(draw, sample)
         return sample
 
     def state_dict(self) -> dict[str, Any]:
@@ -259,7 +273,7 @@ class TrainDataset:
             if (mixture.num_drawn - 1) % self.world_size == self.rank:
                 yield draw
 
-    def _note(self, draw: Draw, sample: TrainSample) -> None:
+    def _note(self, draw: Draw, sample: Made) -> None:
         report = self.report
         report.num_rows += 1
         report.num_tokens += sample.num_tokens
@@ -277,12 +291,26 @@ class TrainDataset:
 
 def make_dataset(
     config: DataConfig, processor: Processor, *, rank: int = 0, world_size: int = 1, seed: int = 0
-) -> TrainDataset:
+) -> TrainDataset[TrainSample]:
+    """Open the data sets of a configuration, whose rows are conversations; as `open_dataset`."""
+    return open_dataset(config, processor, SampleMaker, rank=rank, world_size=world_size, seed=seed)
+
+
+def open_dataset(
+    config: DataConfig,
+    processor: Processor,
+    maker: type[Maker[Made]],
+    *,
+    rank: int = 0,
+    world_size: int = 1,
+    seed: int = 0,
+) -> TrainDataset[Made]:
     """Open the data sets of a configuration.
 
     Args:
         config: What to draw from.
         processor: Of the checkpoint that is trained.
+        maker: What makes samples of rows.
         rank: Of this process; takes every `world_size`-th row, from `rank`.
         world_size: Processes that train together.
         seed: Of the order, of the frames of videos and of the augmentation; the same on all ranks.
@@ -294,7 +322,7 @@ def make_dataset(
     assets = Assets(shared=Path(config.assets) if config.assets else None)
     sources = {spec.name: open_source(spec, assets) for spec in specs}
     _check_weights(config, specs)
-    return TrainDataset(config, sources, processor, rank=rank, world_size=world_size, seed=seed)
+    return TrainDataset(config, sources, processor, maker, rank=rank, world_size=world_size, seed=seed)
 
 
 def _check_weights(config: DataConfig, specs: tuple[SourceSpec, ...]) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import fields
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -14,22 +14,21 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from internvl.train.batch import TrainSample
 from internvl.train.mixing import Draw
-from internvl.train.samples import BadRow, SampleMaker
+from internvl.train.samples import BadRow, Made, Maker
 
 #: Samples that each process makes ahead.
 _AHEAD = 4
 
 
 def draw_samples(
-    maker: SampleMaker, draws: Iterable[Draw], num_workers: int
-) -> Iterator[tuple[Draw, TrainSample | BadRow]]:
-    """Yield each draw with its sample, in order; 0 workers: made here, when it is asked for."""
+    maker: Maker[Made], draws: Iterable[Draw], num_workers: int
+) -> Iterator[tuple[Draw, Made | BadRow]]:
+    """Yield each draw with what is made of it, in order; 0 workers: made here, when it is asked for."""
     if num_workers == 0:
         return ((draw, maker(draw)) for draw in draws)
     loader: DataLoader[Any] = DataLoader(
-        _Made(maker),
+        _Rows(maker),
         sampler=draws,
         batch_size=None,
         num_workers=num_workers,
@@ -43,33 +42,34 @@ def draw_samples(
     return ((draw, _received(sent)) for draw, sent in loader)
 
 
-class _Made(Dataset[Any]):
-    def __init__(self, maker: SampleMaker) -> None:
+class _Rows(Dataset[Any]):
+    def __init__(self, maker: Maker[Any]) -> None:
         self.maker = maker
 
     def __getitem__(self, draw: Draw) -> tuple[Draw, Any]:
-        made = self.maker(draw)
-        return draw, made if isinstance(made, BadRow) else _sent(made)
+        return draw, _sent(self.maker(draw))
 
 
-def _sent(sample: TrainSample) -> dict[str, Any]:
+def _sent(value: Any) -> Any:
     """Arrays instead of tensors: each tensor would keep a file open until its row is used."""
-    values = {field.name: getattr(sample, field.name) for field in fields(sample)}
-    if sample.dense is not None:
-        values["dense"] = {name: value.numpy() for name, value in sample.dense.items()}
-    return {name: value.numpy() if isinstance(value, Tensor) else value for name, value in values.items()}
+    if isinstance(value, Tensor):
+        return value.numpy()
+    if isinstance(value, Mapping):
+        return {name: _sent(each) for name, each in value.items()}
+    if is_dataclass(value):
+        return type(value), {field.name: _sent(getattr(value, field.name)) for field in fields(value)}
+    return value
 
 
-def _received(sent: dict[str, Any] | BadRow) -> TrainSample | BadRow:
-    if isinstance(sent, BadRow):
-        return sent
-    values: dict[str, Any] = {
-        name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
-        for name, value in sent.items()
-    }
-    if values["dense"] is not None:
-        values["dense"] = {name: torch.from_numpy(value) for name, value in values["dense"].items()}
-    return TrainSample(**values)
+def _received(sent: Any) -> Any:
+    if isinstance(sent, np.ndarray):
+        return torch.from_numpy(sent)
+    if isinstance(sent, Mapping):
+        return {name: _received(each) for name, each in sent.items()}
+    if isinstance(sent, tuple):
+        kind, values = sent
+        return kind(**_received(values))
+    return sent
 
 
 def _as_it_is(item: Any) -> Any:

@@ -108,8 +108,11 @@ class RunSummary:
     step: int
     """Updates in all, those of earlier calls included."""
     finished: bool
+    """All steps are done, or the data has come to its end."""
+    data_ended: bool
     seconds: float
-    last_loss: float
+    last_loss: float | None
+    """None: nothing was left to train."""
     refused: int
     """Updates that were refused in this call."""
     validation_loss: float | None = None
@@ -134,6 +137,8 @@ class Trainer:
     peak: float = 0.0
     step: int = 0
     """Updates done."""
+    data_ended: bool = False
+    """No rank has another batch: the run is finished, however many steps it might have had."""
 
     @property
     def model_config(self) -> ModelConfig:
@@ -162,7 +167,7 @@ class Trainer:
 
     def save(self) -> None:
         """Write a checkpoint of the present step."""
-        facts = {"seed": self.config.seed, "notes": self.config.notes}
+        facts = {"seed": self.config.seed, "notes": self.config.notes, "data_ended": self.data_ended}
         self.checkpoints.save(self.step, self._shared(), {"source": self.source.state_dict()}, facts)
 
     def run(self, clock_began: float | None = None) -> RunSummary:
@@ -187,7 +192,7 @@ class Trainer:
         clock_began = began if clock_began is None else clock_began
         deadline = clock_began + 60 * run.max_minutes if run.max_minutes else math.inf
         refused = in_a_row = 0
-        saved, last_loss, validation = self.step, math.nan, None
+        saved, last_loss, validation = self.step, None, None
         train_mode(self.losses.model)
         while self.step < steps:
             started = time.monotonic()
@@ -195,7 +200,8 @@ class Trainer:
             if self._all(started > deadline or (stop is not None and stop())):
                 break
             batches = self._next(accumulation)
-            if batches is None:
+            if not batches:
+                self.data_ended = True
                 break
             self._seed()
             rate = set_rates(self.optimizer, rate_factor(self.config.schedule, self.step, steps))
@@ -213,35 +219,53 @@ class Trainer:
                     f"The newest checkpoint is step {saved}; lower optimizer.learning_rate, or look at the rows"
                 )
             last = self.step == steps
-            if last or (run.validate_every and self.step % run.validate_every == 0):
-                validation = self._validate()
-            if run.sample_every and (last or self.step % run.sample_every == 0):
-                self._answers()
+            measured = self._measure(last=last)
+            validation = validation if measured is None else measured
             if last or self.step % run.save_every == 0:
                 self.save()
                 saved = self.step
-        if saved != self.step:
+        if self.data_ended:
+            validation = self._measure(last=True)
+        if saved != self.step or self.data_ended:
             self.save()
         return RunSummary(
             step=self.step,
-            finished=self.step >= steps,
+            finished=self.step >= steps or self.data_ended,
+            data_ended=self.data_ended,
             seconds=time.monotonic() - began,
             last_loss=last_loss,
             refused=refused,
             validation_loss=validation,
         )
 
-    def _next(self, count: int) -> list[Any] | None:
-        """The micro-batches of an update; None where any rank has no more."""
-        batches: list[Any] | None = []
-        for _ in range(count):
-            try:
-                assert batches is not None
-                batches.append(next(self.source))
-            except StopIteration:
-                batches = None
+    def _next(self, count: int) -> list[Any]:
+        """The micro-batches of an update: fewer at the end of the data, as many on all ranks; none: it has ended."""
+        batches: list[Any] = []
+        while len(batches) < count:
+            batch = next(self.source, None)
+            if batch is None:
                 break
-        return None if self._all(batches is None) else batches
+            batches.append(batch)
+        if self.where.size == 1 or not self._all(len(batches) < count):
+            return batches
+        reached = [self._all(len(batches) < n) for n in range(1, count + 1)]
+        return batches[: reached.index(True)]
+
+    def _measure(self, *, last: bool) -> float | None:
+        """Validate and answer, where it is time to; return the validation loss.
+
+        What was learnt is saved first where that fails: rows that cannot be used must not cost it.
+        """
+        run, validation = self.config.run, None
+        try:
+            if last or (run.validate_every and self.step % run.validate_every == 0):
+                validation = self._validate()
+            if run.sample_every and (last or self.step % run.sample_every == 0):
+                self._answers()
+        except InternVLError:
+            self.save()
+            raise
+        return validation
 
     def _all(self, stop: bool) -> bool:
         """Whether any rank wants to stop; then all do."""

@@ -7,7 +7,7 @@ as little as it should. Legend: `B` rows, `T` tokens, `D` decoder width, `V` voc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -45,6 +45,10 @@ class Objective(Protocol):
 
     def denominators(self, batch: Any) -> dict[str, Tensor]:
         """Name -> what this micro-batch adds to a denominator (0-dim float64); cheap, before any forward pass."""
+        ...
+
+    def begin(self, losses: TokenLoss, batches: Sequence[Any], device: torch.device) -> None:
+        """Before an update: look at all its micro-batches on this rank, where the loss of one depends on the others."""
         ...
 
     def __call__(self, losses: TokenLoss, batch: Any) -> LossSums:
@@ -203,6 +207,9 @@ class SupervisedObjective:
         elif self.places:
             counts |= {name: torch.zeros((), dtype=torch.float64) for name in self.places}
         return counts
+
+    def begin(self, losses: TokenLoss, batches: Sequence[TrainBatch], device: torch.device) -> None:
+        """Nothing to look at: labels do not know of each other."""
 
     def __call__(self, losses: TokenLoss, batch: TrainBatch) -> LossSums:
         """One micro-batch."""

@@ -17,7 +17,7 @@ from internvl.errors import ConfigError
 
 
 class Sized(Protocol):
-    """What a packer looks at; `TrainSample` is one."""
+    """What a packer looks at; `TrainSample` is one, `samples.Learnable` all of them."""
 
     @property
     def num_tokens(self) -> int:

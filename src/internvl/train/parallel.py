@@ -96,8 +96,8 @@ def wait_for_all(where: Ranks) -> None:
         dist.barrier()
 
 
-def leave(where: Ranks) -> None:
-    """End one of several processes at once, all work done and written; alone: nothing.
+def leave(where: Ranks, code: int = 0) -> None:
+    """End one of several processes at once with an exit code, all work done and written; alone: nothing.
 
     Gloo's threads that a device mesh still holds are now and then not joined when the interpreter is taken down, which
     then aborts ("terminate called without an active exception") after everything has gone well.
@@ -105,7 +105,7 @@ def leave(where: Ranks) -> None:
     if where.size > 1:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(0)
+        os._exit(code)
 
 
 def shard(losses: TokenLoss, where: Ranks, precision: Precision) -> None:

@@ -12,8 +12,7 @@ from typing import Any
 
 from internvl.errors import ConfigError, DataError, MissingDependencyError
 from internvl.train.meta import SourceSpec
-from internvl.train.rows import Row, parse_row
-from internvl.train.sources import Source, resolver
+from internvl.train.sources import RawRow, Source, resolver
 
 #: Row groups in memory.
 _KEPT_GROUPS = 2
@@ -62,14 +61,14 @@ class ParquetSource(Source):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_tables": OrderedDict()}  # not sent to other processes
 
-    def read(self, index: int) -> Row:
+    def find(self, index: int) -> RawRow:
         """Return row `index`, counted over all files."""
         group = bisect_right(self._ends, index)
         place = index - (self._ends[group - 1] if group else 0)
         path = self.spec.files[self._groups[group][0]]
         where = f"{path}:{self._firsts[group] + place + 1}"
         (row,) = self._table(group, where).slice(place, 1).to_pylist()
-        return parse_row(row, where, resolver(self.spec.root, path))
+        return RawRow(row, where, resolver(self.spec.root, path))
 
     def _table(self, group: int, where: str) -> Any:
         import pyarrow as pa

@@ -6,6 +6,7 @@ from the operations of a step (`flops`) and a measured rate. Legend: `T` tokens 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -45,6 +46,7 @@ class Prediction:
     flops_per_step: float
     seconds_per_step: float
     steps: int
+    """Of the recipe, or until about the end of its data where that comes first."""
     num_batches: int
     """Batches that were looked at."""
 
@@ -69,10 +71,14 @@ def predict(
     model: InternVLModel,
     batches: Sequence[TrainBatch | PreferenceBatch],
     *,
+    num_rows: int | None = None,
     num_ranks: int = 1,
     device: torch.device | None = None,
 ) -> Prediction:
-    """Predict from a model (on the meta device is enough) and some micro-batches of the recipe's data."""
+    """Predict from a model (on the meta device is enough) and some micro-batches of the recipe's data.
+
+    `num_rows` until the data ends, over all ranks; None: it does not.
+    """
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     config = with_precision(config, device)
     rows = [batch.sequences if isinstance(batch, PreferenceBatch) else batch for batch in batches]
@@ -85,6 +91,11 @@ def predict(
     if config.objective.is_preference:
         flops *= 4 / 3  # the reference's forward pass
     flops = flops / count * per_step
+    documents = sum(len(lengths_of(row)) for row in rows) / count * per_step
+    steps = config.run.steps
+    if num_rows is not None and documents:
+        each = documents / 2 if config.objective.is_preference else documents
+        steps = min(steps, math.ceil(num_rows / each - 1e-9))
     half = config.run.precision != "float32"
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     weights = sum(p.numel() * p.itemsize for p in model.parameters())
@@ -103,11 +114,11 @@ def predict(
         tokens_per_step=sum(sum(lengths_of(row)) for row in rows) / count * per_step,
         labels_per_step=sum(row.num_valid_tokens for row in rows) / count * per_step,
         tiles_per_step=sum(row.num_tiles for row in rows) / count * per_step,
-        documents_per_step=sum(len(lengths_of(row)) for row in rows) / count * per_step,
+        documents_per_step=documents,
         packing_efficiency=efficiency(config, rows),
         flops_per_step=flops,
         seconds_per_step=flops / num_ranks / rate(device, half=half),
-        steps=config.run.steps,
+        steps=steps,
         num_batches=len(rows),
     )
 

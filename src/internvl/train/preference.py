@@ -7,6 +7,7 @@ of a pair, BCO (arXiv:2404.04656) each answer with a running mean of rewards. A 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,9 +17,10 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
-from internvl.errors import ConfigError
+from internvl.errors import ConfigError, DataError
 from internvl.train.batch import TrainBatch, TrainSample
 from internvl.train.collate import collate_packed
+from internvl.train.config import BcoMean
 from internvl.train.objectives import LossSums, TokenLoss, target_mask
 
 
@@ -32,7 +34,7 @@ class PreferencePair:
     def __post_init__(self) -> None:
         tiles = self.chosen.num_tiles, self.rejected.num_tiles
         if tiles[0] != tiles[1]:
-            raise ConfigError(
+            raise DataError(
                 f"{self.chosen.where}: the chosen answer comes with {tiles[0]} tiles, the rejected with {tiles[1]}; "
                 "both answer one question about the same pictures"
             )
@@ -41,6 +43,16 @@ class PreferencePair:
     def num_tokens(self) -> int:
         """Tokens of both conversations."""
         return self.chosen.num_tokens + self.rejected.num_tokens
+
+    @property
+    def num_tiles(self) -> int:
+        """Tiles of the pictures, which both have."""
+        return self.chosen.num_tiles
+
+    @property
+    def truncated(self) -> bool:
+        """Whether one of them was cut off."""
+        return self.chosen.truncated or self.rejected.truncated
 
 
 @dataclass(slots=True, kw_only=True)
@@ -100,6 +112,10 @@ class PreferenceObjective:
     """BCO's threshold: the mean reward of all answers so far."""
     count: float = 0.0
     """Answers that it is the mean of."""
+    mean_over: BcoMean = "update"
+    """How BCO's mean moves where an update has several micro-batches, see `begin`."""
+    _references: deque[Tensor] = field(init=False, default_factory=deque)
+    """Of the micro-batches of this update, where `begin` has taken their rewards already."""
     weights: Mapping[str, float] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -119,18 +135,38 @@ class PreferenceObjective:
         tokens = labels[: batch.num_pairs].sum()
         return {"dpo": pairs, "bco": pairs, "nll": tokens, "pairs": pairs}
 
+    @torch.no_grad()
+    def begin(self, losses: TokenLoss, batches: Sequence[PreferenceBatch], device: torch.device) -> None:
+        """Take the rewards of all micro-batches into BCO's mean before the first of them is learnt from.
+
+        So accumulating is the large batch, for one more forward pass of the policy. With `mean_over` "micro_batch" the
+        mean moves from one micro-batch to the next, as the references' does.
+        """
+        self._references.clear()
+        if "bco" not in self.weights or len(batches) == 1 or self.mean_over == "micro_batch":
+            return
+        rewards = []
+        for batch in batches:
+            moved = batch.to(device)
+            policy = answer_logps(losses, moved)
+            self._references.append(self.reference(moved).to(policy))
+            rewards.append(self.beta * (policy - self._references[-1]))
+        self._update_mean(torch.cat(rewards))
+
     def __call__(self, losses: TokenLoss, batch: PreferenceBatch) -> LossSums:
-        """One micro-batch; moves BCO's running mean first, as the references do."""
+        """One micro-batch; moves BCO's running mean first, as the references do, unless `begin` has done so."""
+        known = bool(self._references)
         policy = answer_logps(losses, batch)
         with torch.no_grad():
-            reference = self.reference(batch).to(policy)
+            reference = self._references.popleft() if known else self.reference(batch).to(policy)
         rewards = self.beta * (policy - reference)  # (2 P,)
         chosen, rejected = rewards.chunk(2)
         terms: dict[str, Tensor] = {}
         if "dpo" in self.weights:
             terms["dpo"] = -F.logsigmoid(chosen - rejected).sum()
         if "bco" in self.weights:
-            self._update_mean(rewards.detach())
+            if not known:
+                self._update_mean(rewards.detach())
             terms["bco"] = -(F.logsigmoid(chosen - self.mean) + F.logsigmoid(self.mean - rejected)).sum()
         if "nll" in self.weights:
             terms["nll"] = -policy[: batch.num_pairs].sum()

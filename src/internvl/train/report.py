@@ -43,7 +43,7 @@ class RunLog:
         path = directory / LOG_NAME
         kept = [event for event in read_log(directory) if event["step"] <= first_step]
         temporary = path.with_suffix(".tmp")
-        temporary.write_text("".join(_line(event) for event in kept), encoding="utf-8")
+        temporary.write_bytes(b"".join(_line(event) for event in kept))
         os.replace(temporary, path)
         if tensorboard:
             self._writer = _summary_writer(directory / "tensorboard", first_step)
@@ -52,7 +52,7 @@ class RunLog:
         """Write one event; numbers go to TensorBoard too."""
         if self.directory is None:
             return
-        with (self.directory / LOG_NAME).open("a", encoding="utf-8") as file:
+        with (self.directory / LOG_NAME).open("ab") as file:
             file.write(_line({"kind": kind, "step": step, **values}))
         if self._writer is not None:
             for name, value in values.items():
@@ -72,10 +72,12 @@ def read_log(directory: Path) -> list[Event]:
     if not path.exists():
         return []
     events = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_bytes().split(
+        b"\n"
+    ):  # and nowhere else: a logged answer may hold other ends of lines
         try:
             events.append(json.loads(line))
-        except json.JSONDecodeError:
+        except ValueError:
             break
     return events
 
@@ -190,8 +192,8 @@ def _text(value: Any) -> str:
     return html.escape(str(value))
 
 
-def _line(event: Mapping[str, Any]) -> str:
-    return json.dumps(event, ensure_ascii=False) + "\n"
+def _line(event: Mapping[str, Any]) -> bytes:
+    return json.dumps(event, ensure_ascii=False).encode(errors="replace") + b"\n"
 
 
 def _summary_writer(directory: Path, first_step: int) -> Any:

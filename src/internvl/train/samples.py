@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import io
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -47,22 +48,58 @@ class BadRow:
     """Begins with its file and line."""
 
 
-class SampleMaker:
-    """Makes the sample of a draw."""
+class Learnable(Protocol):
+    """What a row becomes; a `TrainSample` is one."""
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens, those of pictures among them."""
+        ...
+
+    @property
+    def num_tiles(self) -> int:
+        """Tiles of all its pictures."""
+        ...
+
+    @property
+    def truncated(self) -> bool:
+        """Whether its end was cut off."""
+        ...
+
+
+Made = TypeVar("Made", bound=Learnable)
+
+
+class Maker(ABC, Generic[Made]):
+    """Makes of a draw what is learnt; kinds of rows differ in `make`."""
 
     def __init__(
         self, config: DataConfig, sources: Mapping[str, Source], processor: Processor, *, seed: int
     ) -> None:
         self.config, self.sources, self.processor, self.seed = config, sources, processor, seed
 
-    def __call__(self, draw: Draw) -> TrainSample | BadRow:
-        """Return the sample, or what is wrong with the row."""
-        source = self.sources[draw.source]
-        chance = random.Random(f"{self.seed}/{draw.source}/{draw.epoch}/{draw.row}")
+    def __call__(self, draw: Draw) -> Made | BadRow:
+        """Return what is learnt, or what is wrong with the row."""
         try:
-            return make_sample(source.read(draw.row), source.spec, self.config, self.processor, chance)
+            return self.make(self.sources[draw.source], draw.row, f"{self.seed}/{'/'.join(map(str, draw))}")
         except DataError as error:
             return BadRow(str(error))
+
+    @abstractmethod
+    def make(self, source: Source, number: int, key: str) -> Made:
+        """Return what is learnt of a row; `key` seeds what is left to chance in it.
+
+        Raises:
+            DataError: The row cannot be used.
+        """
+
+
+class SampleMaker(Maker[TrainSample]):
+    """Makes samples of conversations."""
+
+    def make(self, source: Source, number: int, key: str) -> TrainSample:
+        """Return the sample of a row."""
+        return make_sample(source.read(number), source.spec, self.config, self.processor, random.Random(key))
 
 
 def make_sample(

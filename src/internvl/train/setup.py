@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +15,6 @@ from safetensors.torch import load_file, save_file
 
 from internvl.checkpoint.load import (
     load_model,
-    load_processor,
     read_image_token_id,
     read_model_config,
     resolve_directory,
@@ -29,21 +28,19 @@ from internvl.nn.device import has_fast_kernels
 from internvl.nn.lora import add_lora, has_lora, merge_lora
 from internvl.nn.recompute import set_recompute
 from internvl.preprocess.processor import Processor
-from internvl.train.batches import TrainBatches, make_batches
 from internvl.train.checkpointing import Checkpoints
 from internvl.train.config import Precision, TrainConfig
-from internvl.train.dataset import make_dataset
 from internvl.train.dense import DenseHeads
 from internvl.train.flops import Work, peak_flops, work_of
 from internvl.train.freezing import apply_freezing, set_drop_path
-from internvl.train.loop import BatchSource, Trainer, Watchers
+from internvl.train.loop import Trainer, Watchers
 from internvl.train.objectives import Objective, SupervisedObjective, TokenLoss
 from internvl.train.optimizer import WeightAverage, make_optimizer
-from internvl.train.pairs import make_pair_batches
 from internvl.train.parallel import Ranks, grouped, shard, whole
 from internvl.train.preference import PreferenceObjective, answer_logps
 from internvl.train.recipes import to_tree
 from internvl.train.report import RunLog
+from internvl.train.run_data import Batches, ValidationRows, make_processor, make_source, with_steps
 from internvl.train.tensor_parallel import check_divides, restore_order
 
 RECIPE_NAME = "recipe.json"
@@ -59,6 +56,10 @@ class Prepared:
     trainer: Trainer
     processor: Processor
     resumed: bool
+    batches: Batches
+    """What the trainer learns from."""
+    validation: ValidationRows | None
+    """What it is measured on."""
 
 
 def prepare(config: TrainConfig, where: Ranks, watchers: Watchers | None = None) -> Prepared:
@@ -80,6 +81,8 @@ def prepare(config: TrainConfig, where: Ranks, watchers: Watchers | None = None)
     if where.tensor > 1:
         check_divides(model.config, where.tensor)
     heads = make_heads(config, model)
+    batches = make_source(config, processor, where)
+    validation = ValidationRows(config, processor, where) if config.validation.given else None
     losses = TokenLoss(model, heads).to(where.device)
     objective = make_objective(config, where)
     shard(losses, where, config.run.precision)
@@ -97,7 +100,7 @@ def prepare(config: TrainConfig, where: Ranks, watchers: Watchers | None = None)
         losses=losses,
         objective=objective,
         optimizer=optimizer,
-        source=make_source(config, processor, where),
+        source=batches,
         log=RunLog(None),
         checkpoints=Checkpoints(
             output / "checkpoints",
@@ -116,9 +119,9 @@ def prepare(config: TrainConfig, where: Ranks, watchers: Watchers | None = None)
         output.mkdir(parents=True, exist_ok=True)
         (output / RECIPE_NAME).write_text(json.dumps(to_tree(config), indent=2) + "\n", encoding="utf-8")
         trainer.log = RunLog(output, first_step=trainer.step, tensorboard=config.run.tensorboard)
-    if config.validation.given and trainer.watchers.validation is None:
-        trainer.watchers.validation = lambda: validation_batches(config, processor, where)
-    return Prepared(trainer, processor, resumed)
+    if trainer.watchers.validation is None:
+        trainer.watchers.validation = validation
+    return Prepared(trainer, processor, resumed, batches, validation)
 
 
 def with_precision(config: TrainConfig, device: torch.device) -> TrainConfig:
@@ -127,18 +130,6 @@ def with_precision(config: TrainConfig, device: torch.device) -> TrainConfig:
         return config
     precision: Precision = "bf16" if has_fast_kernels(torch.bfloat16, device) else "float32"
     return replace(config, run=replace(config.run, precision=precision))
-
-
-def with_steps(config: TrainConfig, processor: Processor, num_ranks: int) -> TrainConfig:
-    """The config with `run.steps` in place of `run.epochs`."""
-    if not config.run.epochs:
-        return config
-    num_rows: int | None
-    if config.objective.is_preference:
-        num_rows = len(make_pair_batches(config, processor).rows)
-    else:
-        num_rows = make_dataset(replace(config.data, num_epochs=1), processor).num_rows
-    return config.with_steps(num_rows, num_ranks)
 
 
 def make_model(config: TrainConfig, *, device: str | None = None) -> InternVLModel:
@@ -165,21 +156,6 @@ def make_model(config: TrainConfig, *, device: str | None = None) -> InternVLMod
         set_drop_path(model, config.model.drop_path)
     set_recompute(model, config.run.recompute)
     return model
-
-
-def make_processor(config: TrainConfig) -> Processor:
-    """What cuts and tokenizes rows, with the tile size of the recipe."""
-    processor = load_processor(config.model.path)
-    size = config.data.tile_size
-    if size is None:
-        return processor
-    vision = processor.config.vision
-    if size % (vision.patch_size * processor.config.projector.factor) or size > vision.image_size:
-        raise ConfigError(
-            f"data.tile_size is {size}; expected a multiple of {vision.patch_size * processor.config.projector.factor} "
-            f"pixels, at most the model's {vision.image_size}"
-        )
-    return Processor(replace(processor.config, image_size=size), processor.tokenizer)
 
 
 def make_heads(config: TrainConfig, model: InternVLModel) -> DenseHeads | None:
@@ -226,35 +202,8 @@ def make_objective(config: TrainConfig, where: Ranks) -> Objective:
         dpo_weight=weights[0],
         bco_weight=weights[1],
         nll_weight=weights[2],
+        mean_over=section.bco_mean,
     )
-
-
-def make_source(config: TrainConfig, processor: Processor, where: Ranks) -> BatchSource:
-    """Training batches of this rank."""
-    if not config.data.meta and not config.data.sources:
-        raise ConfigError(
-            "the recipe names no data: set data.meta to a meta JSON or to row files, e.g. --set data.meta=rows.jsonl"
-        )
-    if config.objective.is_preference:
-        return make_pair_batches(config, processor, rank=where.data_rank, world_size=where.data_size)
-    dataset = make_dataset(
-        config.data, processor, rank=where.data_rank, world_size=where.data_size, seed=config.seed
-    )
-    return make_batches(dataset, micro_batch_size=config.run.micro_batch_size)
-
-
-def validation_batches(config: TrainConfig, processor: Processor, where: Ranks) -> Iterator[Any]:
-    """Fresh batches over the validation rows."""
-    if config.objective.is_preference:
-        return iter(())
-    dataset = make_dataset(
-        config.validation_data(),
-        processor,
-        rank=where.data_rank,
-        world_size=where.data_size,
-        seed=config.seed,
-    )
-    return make_batches(dataset, micro_batch_size=config.run.micro_batch_size)
 
 
 def check_output(output: Path, config: TrainConfig) -> None:
@@ -277,6 +226,16 @@ def check_output(output: Path, config: TrainConfig) -> None:
         if name:
             raise CheckpointError(
                 f"{output} holds a run whose {name} was another; choose another output, or remove that directory"
+            )
+    kept = then.get("optimizer", {})
+    for key, before, after in (
+        ("kind", kept.get("kind", "adamw"), config.optimizer.kind),
+        ("ema_decay", bool(kept.get("ema_decay")), bool(config.optimizer.ema_decay)),
+    ):
+        if before != after:
+            raise CheckpointError(
+                f"{output} holds a run whose optimizer.{key} was another, so that its state does not fit; choose "
+                "another output, or set it back"
             )
     if then.get("run", {}).get("tensor_parallel", 1) != config.run.tensor_parallel:
         raise CheckpointError(
@@ -344,6 +303,3 @@ def _gathered(model: InternVLModel, config: TrainConfig, where: Ranks) -> Intern
         add_lora(whole, config.lora)
     whole.load_state_dict(restore_order(state, whole, where.tensor) if where.tensor > 1 else state)
     return whole
-
-
-__all__ = ["Prepared", "TrainBatches", "export", "make_model", "make_source", "prepare"]

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,14 @@ _OTHER_SEED = 1_000_003
 _CHUNK_BYTES = 1 << 24
 
 
+class RawRow(NamedTuple):
+    """A row as its file has it: the arguments of `parse_row`."""
+
+    row: Any
+    where: str
+    resolve: Resolve
+
+
 class Source(ABC):
     """Rows by number."""
 
@@ -45,12 +53,20 @@ class Source(ABC):
         """Rows."""
 
     @abstractmethod
+    def find(self, index: int) -> RawRow:
+        """Return a row as it is stored, nothing checked but that it can be read.
+
+        Raises:
+            DataError: It cannot be; the message begins with its file and line.
+        """
+
     def read(self, index: int) -> Row:
         """Return a row.
 
         Raises:
             DataError: The row cannot be used; the message begins with its file and line.
         """
+        return parse_row(*self.find(index))
 
     @property
     def blocks(self) -> Sequence[int]:
@@ -95,7 +111,7 @@ class JsonlSource(Source):
     def __len__(self) -> int:
         return int(self._ends[-1])
 
-    def read(self, index: int) -> Row:
+    def find(self, index: int) -> RawRow:
         """Return row `index`, counted over all files; empty lines do not count."""
         file = bisect_right(self._ends, index)
         start, end, number = self._lines[file][index - (self._ends[file - 1] if file else 0)].tolist()
@@ -107,7 +123,7 @@ class JsonlSource(Source):
                 line = stream.read(end - start)
         except OSError as error:
             raise DataError(f"{where}: cannot read the file: {error.strerror}") from error
-        return parse_row(_json(line, where), where, self._resolve[file])
+        return RawRow(_json(line, where), where, self._resolve[file])
 
 
 class GeneratedSource(Source):
@@ -123,20 +139,30 @@ class GeneratedSource(Source):
     def __len__(self) -> int:
         return self.spec.length or GENERATED_LENGTH
 
-    def read(self, index: int) -> Row:
+    def find(self, index: int) -> RawRow:
         """Make sample `index`, with the questions that are wanted."""
-        where = f"{self.skill}({self.spec.split}, seed {self.spec.seed}):{index}"
-        sample = self._make(index, where)
+        return self._row(self._make(index), index)
+
+    def read(self, index: int) -> Row:
+        """The same, with what lies where in the pictures."""
+        sample = self._make(index)
+        row = parse_row(*self._row(sample, index))
+        return replace(row, glyphs=tuple(sample.glyphs), things=tuple(sample.things))
+
+    def _row(self, sample: DataSample, index: int) -> RawRow:
         names = [f"frames/{n}" for n in range(len(sample.images))]
         pictures = dict(zip(names, sample.images, strict=True))
 
-        def find(name: str) -> Any:
+        def resolve(name: str) -> Any:
             return pictures.get(name, sample.images)  # the name of the folder stands for all frames
 
-        row = parse_row(training_row(sample, where, names), where, find)
-        return replace(row, glyphs=tuple(sample.glyphs), things=tuple(sample.things))
+        where = self._where(index)
+        return RawRow(training_row(sample, where, names), where, resolve)
 
-    def _make(self, index: int, where: str) -> DataSample:
+    def _where(self, index: int) -> str:
+        return f"{self.skill}({self.spec.split}, seed {self.spec.seed}):{index}"
+
+    def _make(self, index: int) -> DataSample:
         spec, asked = self.spec, set[str]()
         for attempt in range(MAX_DRAWN):
             seed = spec.seed + attempt * _OTHER_SEED
@@ -147,7 +173,9 @@ class GeneratedSource(Source):
             asked.update(turn.task for turn in sample.turns)
         given = {"tasks": list(spec.tasks), "skip_tasks": list(spec.skip_tasks)}
         wanted = " and ".join(f"{key} = {kinds}" for key, kinds in given.items() if kinds)
-        raise DataError(f"{where}: none of {MAX_DRAWN} samples asks for {wanted}, but for {sorted(asked)}")
+        raise DataError(
+            f"{self._where(index)}: none of {MAX_DRAWN} samples asks for {wanted}, but for {sorted(asked)}"
+        )
 
 
 def resolver(root: str, file: Path) -> Resolve:
@@ -183,4 +211,14 @@ def _find_lines(path: Path) -> npt.NDArray[np.int64]:
     after = np.concatenate([*ends, np.array([size], dtype=np.int64)])
     before = np.concatenate([np.zeros(1, dtype=np.int64), after[:-1] + 1])
     lines = np.stack([before, after, np.arange(1, len(after) + 1)], axis=1)
-    return lines[after - before > 1]  # "\r" alone is an empty line, too
+    lines = lines[after > before]
+    if not len(lines):
+        return lines
+    begins = np.memmap(path, dtype=np.uint8, mode="r")[lines[:, 0]]
+    full = np.ones(len(lines), dtype=bool)
+    with path.open("rb") as stream:
+        for number in np.flatnonzero(begins <= ord(" ")).tolist():  # white space alone is an empty line, too
+            start, end, _ = lines[number].tolist()
+            stream.seek(start)
+            full[number] = bool(stream.read(end - start).strip())
+    return lines[full]

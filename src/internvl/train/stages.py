@@ -16,7 +16,8 @@ from internvl.errors import CheckpointError, ConfigError
 from internvl.train.checkpointing import Checkpoints
 from internvl.train.config import ExportSection, TrainConfig
 from internvl.train.recipes import read_recipe, to_tree
-from internvl.train.setup import FINAL_NAME, HEADS_NAME, RECIPE_NAME, check_output, make_processor, with_steps
+from internvl.train.run_data import make_processor, with_steps
+from internvl.train.setup import FINAL_NAME, HEADS_NAME, RECIPE_NAME, check_output
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +75,7 @@ def read_stages(recipes: Sequence[Path], overrides: Sequence[str] = ()) -> list[
 def completed(config: TrainConfig, num_ranks: int = 1) -> int | None:
     """Return the step at which the run of this recipe was completed; None while there is something left to do.
 
-    Complete: trained for all steps of the recipe, and exported as it says.
+    Complete: trained for all steps of the recipe or to the end of its data, and exported as it says.
 
     Raises:
         CheckpointError: The output directory holds another run.
@@ -87,16 +88,18 @@ def completed(config: TrainConfig, num_ranks: int = 1) -> int | None:
     if config.objective.asks_places and not (final / HEADS_NAME).is_file():
         return None
     then = json.loads((output / RECIPE_NAME).read_text(encoding="utf-8"))
-    if config.run.epochs:
+    if config.counts_rows:
         if _missing(config.model.path):
             return None
         config = with_steps(config, make_processor(config), num_ranks)
     if to_tree(ExportSection()) | then.get("export", {}) != to_tree(config.export):
         return None
-    steps = Checkpoints(output / "checkpoints").steps()
+    checkpoints = Checkpoints(output / "checkpoints")
+    steps = checkpoints.steps()
     # somebody who removed the checkpoints keeps a model of as many steps as the recipe said
     done = steps[-1] if steps else then["run"]["steps"]
-    return done if done >= config.run.steps else None
+    data_ended = bool(steps) and checkpoints.facts(done).get("data_ended", False)
+    return done if done >= config.run.steps or data_ended else None
 
 
 def check_stages(stages: Sequence[Stage], num_ranks: int = 1) -> list[int | None]:

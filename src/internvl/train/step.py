@@ -59,14 +59,21 @@ class TrainStep:
         counts = self._count(batches)
         denominators = {name.removeprefix("/"): n for name, n in counts.items() if name.startswith("/")}
         self.optimizer.zero_grad(set_to_none=True)
+        before = self.objective.state_dict()
+        with autocast(self.precision, self.where.device):
+            self.objective.begin(self.losses, batches, self.where.device)
         found: dict[str, Tensor] = {}
         for number, batch in enumerate(batches):
             last_of_step(self.losses, number == len(batches) - 1)
             with autocast(self.precision, self.where.device):
                 sums = self.objective(self.losses, batch.to(self.where.device))
-            self._total(sums, denominators).backward()
+            total = self._total(sums, denominators)
+            if total.requires_grad:  # a batch without pictures teaches a projector alone nothing
+                total.backward()
             for name, value in _means(sums, denominators).items():
                 found[name] = found.get(name, torch.zeros((), device=value.device)) + value
+        if not counts["tiles"]:
+            self._forget_blank_tiles()
         metrics = sum_over_ranks(found, self.where)
         loss = sum(weight * metrics[name] for name, weight in self.objective.weights.items())
         result = StepResult(
@@ -78,7 +85,9 @@ class TrainStep:
             metrics=metrics,
         )
         result.refused = self._reason(result, denominators)
-        if not result.refused:
+        if result.refused:
+            self.objective.load_state_dict(before)  # a running mean must not keep what is not finite
+        else:
             self.optimizer.step()
         return result
 
@@ -100,6 +109,16 @@ class TrainStep:
             for name, term in sums.terms.items()
         ]
         return torch.stack(scaled).sum()
+
+    def _forget_blank_tiles(self) -> None:
+        """Without a picture in the whole update, what only pictures teach is left as it is, by momentum and decay too.
+
+        Sharded ranks have run a blank tile for their layers' sake, which leaves gradients of zero; one process has not.
+        """
+        model = self.losses.model
+        for part in (model.vision, model.projector):
+            for parameter in part.parameters():
+                parameter.grad = None
 
     def _clip(self) -> float:
         """Norm of all gradients; larger ones are scaled down to `clip_norm`."""

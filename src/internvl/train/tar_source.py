@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from internvl.errors import ConfigError, DataError
 from internvl.train.meta import SourceSpec
-from internvl.train.rows import PICTURE_SUFFIXES, Row, parse_row
-from internvl.train.sources import Source, resolver
+from internvl.train.rows import PICTURE_SUFFIXES
+from internvl.train.sources import RawRow, Source, resolver
 
 _VIDEO_SUFFIXES = frozenset((".mp4", ".webm", ".mkv", ".mov", ".avi"))
 
@@ -50,24 +50,24 @@ class TarSource(Source):
     def __len__(self) -> int:
         return self._ends[-1]
 
-    def read(self, index: int) -> Row:
+    def find(self, index: int) -> RawRow:
         """Return row `index`, counted over all shards."""
         file = bisect_right(self._ends, index)
         path = self.spec.files[file]
         sample = self._samples[file][index - (self._ends[file - 1] if file else 0)]
         where = f"{path}:{sample.key}"
-        try:
-            with path.open("rb") as stream:
-                return _read(stream, sample, where, self.spec)
-        except OSError as error:
-            raise DataError(f"{where}: cannot read the shard: {error.strerror}") from error
+        return _find(path, sample, where, self.spec)
 
 
-def _read(stream: Any, sample: _Sample, where: str, spec: SourceSpec) -> Row:
+def _find(path: Path, sample: _Sample, where: str, spec: SourceSpec) -> RawRow:
     def content(name: str) -> bytes:
         member = sample.members[name]
-        stream.seek(member.offset)
-        data: bytes = stream.read(member.size)
+        try:
+            with path.open("rb") as stream:
+                stream.seek(member.offset)
+                data = stream.read(member.size)
+        except OSError as error:
+            raise DataError(f"{where}: cannot read the shard: {error.strerror}") from error
         if len(data) != member.size:
             raise DataError(f"{where}: {name} is cut off; the shard was not written to its end")
         return data
@@ -94,7 +94,7 @@ def _read(stream: Any, sample: _Sample, where: str, spec: SourceSpec) -> Row:
             return resolver(spec.root, Path())(name)
         raise DataError(f"{where}: there is no {name!r} beside the row. Store it there, or set root")
 
-    return parse_row(row, where, find)
+    return RawRow(row, where, find)
 
 
 def _find_samples(path: Path) -> list[_Sample]:

@@ -24,7 +24,7 @@ from internvl.evaluation.verifiers import metric_for, read_verifier
 from internvl.train.batch import IGNORE_INDEX
 from internvl.train.dataset import DataConfig
 from internvl.train.meta import SourceSpec, read_sources
-from internvl.train.pairs import PairBatches
+from internvl.train.pairs import make_pair_batches
 from internvl.train.rows import parse_row
 from internvl.train.samples import make_sample
 from internvl.train.sources import resolver
@@ -292,7 +292,7 @@ def test_what_is_written_is_what_preference_learning_reads(folder, tmp_path):
     report = write_pairs(found, path, out, PairRule())
     assert report.pairs == len(found)
     config = DataConfig(meta=(str(out),), num_epochs=1, min_frames=3, max_frames=3, max_tokens=512)
-    batches = list(PairBatches(config, tiny_parts()[1]))
+    batches = list(make_pair_batches(config, tiny_parts()[1]))
     assert len(batches) == len(found)
     assert all(torch.is_tensor(batch.sequences.input_ids) for batch in batches)
     assert sum(batch.num_tiles > 0 for batch in batches) == 6

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fakes import tiny_model
-from internvl.errors import CheckpointError
+from internvl.errors import CheckpointError, DataError
 from internvl.train.checkpointing import Checkpoints
 from internvl.train.config import FreezeSection, OptimizerSection, RunSection, TrainConfig
 from internvl.train.freezing import apply_freezing
@@ -150,8 +150,38 @@ def test_too_many_bad_steps_in_a_row_stop_the_run(tmp_path):
 
 def test_data_that_ends_ends_the_run_saved(tmp_path):
     summary, trainer = run(tmp_path, source=Source(length=5))
-    assert (summary.step, summary.finished) == (5, False)
+    assert (summary.step, summary.finished, summary.data_ended) == (5, True, True)
     assert trainer.checkpoints.steps()[-1] == 5
+    assert trainer.checkpoints.facts(5)["data_ended"]
+
+
+def test_what_is_left_at_the_end_of_the_data_is_one_smaller_update(tmp_path):
+    summary, trainer = run(tmp_path, source=Source(length=5), grad_accum_steps=2)
+    assert (summary.step, trainer.source.given) == (3, 5)
+    tokens = [event["tokens"] for event in read_log(tmp_path) if event["kind"] == "step"]
+    assert tokens[2] < min(tokens[:2])
+
+
+def test_rows_that_cannot_be_measured_on_cost_nothing_that_was_learnt(tmp_path):
+    def validation():
+        raise DataError("rows.jsonl:3: no gpt turn")
+        yield
+
+    with pytest.raises(DataError, match=r"rows\.jsonl:3"):
+        run(tmp_path, watchers=Watchers(validation=validation))
+    trainer, _ = make_trainer(tmp_path)
+    assert trainer.step == 8
+
+
+def test_a_log_that_was_cut_off_anywhere_is_read_up_to_there(tmp_path):
+    log = RunLog(tmp_path, tensorboard=False)
+    for step, answer in enumerate(("a\u2028b", "\ud800", "Straße"), 1):
+        log.write("sample", step, {"answer": answer})
+    whole = (tmp_path / "log.jsonl").read_bytes()
+    assert [event["answer"] for event in read_log(tmp_path)] == ["a\u2028b", "?", "Straße"]
+    (tmp_path / "log.jsonl").write_bytes(whole[: whole.rindex("ß".encode()) + 1])
+    RunLog(tmp_path, first_step=2, tensorboard=False)
+    assert [event["step"] for event in read_log(tmp_path)] == [1, 2]
 
 
 def test_a_time_limit_saves_and_the_next_start_goes_on(tmp_path):

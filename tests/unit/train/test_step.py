@@ -137,14 +137,37 @@ def test_bf16_learns_from_the_same_batch():
     assert model.decoder.lm_head.weight.dtype == torch.float32
 
 
-def test_a_batch_without_pictures_runs_the_vision_tower_where_ranks_need_it():
-    rows = [make_sample(seed, tiles=0) for seed in range(2)]
-    plain, with_tile = tiny_model(), tiny_model()
-    expected = step_for(plain)([packed(rows)])
-    step = step_for(with_tile)
-    step.losses.needs_tile = True
-    found = step([packed(rows)])
-    assert found.loss == pytest.approx(expected.loss)
-    assert with_tile.vision.patch_embedding.weight.grad is not None
-    assert not with_tile.vision.patch_embedding.weight.grad.any()
-    assert IMAGE_TOKEN_ID not in packed(rows).input_ids
+def test_an_update_without_pictures_leaves_the_tower_alone_whether_ranks_need_a_blank_tile_or_not():
+    """Sharded ranks run a blank tile; its gradients of zero must not let momentum and decay move what they do not move
+    in one process."""
+    pictures = packed(samples())
+    words = packed([make_sample(seed, tiles=0) for seed in range(2)])
+    assert IMAGE_TOKEN_ID not in words.input_ids
+    after = []
+    for needs_tile in (False, True):
+        model = tiny_model()
+        step = step_for(model)
+        step.optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.1)
+        step.losses.needs_tile = needs_tile
+        step([pictures])
+        seen = [parameter.clone() for parameter in model.vision.parameters()]
+        results = [step([words]).loss]
+        assert all(map(torch.equal, seen, model.vision.parameters()))
+        results.append(step([pictures]).loss)
+        after.append((results, dict(model.named_parameters())))
+    assert after[0][0] == pytest.approx(after[1][0], rel=1e-6)
+    for name, parameter in after[0][1].items():
+        torch.testing.assert_close(after[1][1][name], parameter, msg=name)
+
+
+def test_a_projector_alone_learns_nothing_from_a_batch_without_pictures():
+    model = tiny_model()
+    step = step_for(model)
+    for part in (model.vision, model.decoder):
+        part.requires_grad_(False)
+    before = copy.deepcopy(dict(model.named_parameters()))
+    result = step([packed([make_sample(0, tiles=0)])])
+    assert result.loss > 0
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter, before[name])
+    assert step([packed([make_sample(0, tiles=0)]), packed(samples())]).grad_norm > 0
