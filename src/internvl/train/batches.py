@@ -20,7 +20,6 @@ from internvl.train.mixing import Draw
 from internvl.train.packing import BestFitPacker, LengthGrouper, Packer, PackingReport, ReferencePacker
 from internvl.train.samples import Made
 
-
 Batch = TypeVar("Batch")
 
 
@@ -33,10 +32,12 @@ class Drawn(Generic[Made]):
 
     @property
     def num_tokens(self) -> int:
+        """Of the sample."""
         return self.sample.num_tokens
 
     @property
     def num_tiles(self) -> int:
+        """Of the sample."""
         return self.sample.num_tiles
 
 

@@ -129,6 +129,11 @@ class ObjectiveSection:
     answers, so that accumulating is the large batch, for one more forward pass; or with each micro-batch, as the
     reference's does."""
 
+    def __post_init__(self) -> None:
+        _at_least(0, objective__dense_weight=self.dense_weight, objective__beta=self.beta)
+        _at_least(0, objective__dpo_weight=self.dpo_weight, objective__bco_weight=self.bco_weight)
+        _at_least(0, objective__nll_weight=self.nll_weight)
+
     @property
     def is_preference(self) -> bool:
         """Whether rows hold pairs of answers."""
@@ -165,8 +170,19 @@ class OptimizerSection:
     """Keep a moving average of the weights, which is what is validated and exported; 0: none."""
 
     def __post_init__(self) -> None:
-        if self.learning_rate <= 0:
+        if not 0 < self.learning_rate < math.inf:
             raise ConfigError(f"optimizer.learning_rate is {self.learning_rate}; expected a positive number")
+        _at_least(
+            0,
+            optimizer__vision_learning_rate=self.vision_learning_rate or 0.0,
+            optimizer__projector_learning_rate=self.projector_learning_rate or 0.0,
+            optimizer__decoder_learning_rate=self.decoder_learning_rate or 0.0,
+            optimizer__weight_decay=self.weight_decay,
+            optimizer__eps=self.eps,
+            optimizer__clip_norm=self.clip_norm,
+        )
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise ConfigError(f"optimizer.betas is {list(self.betas)}; expected two numbers, 0 <= beta < 1")
         if not 0 <= self.ema_decay < 1:
             raise ConfigError(f"optimizer.ema_decay is {self.ema_decay}; expected 0 <= ema_decay < 1")
         if not 0 < self.vision_layer_decay <= 1:
@@ -192,6 +208,7 @@ class ScheduleSection:
         for name in ("warmup_ratio", "decay_ratio", "floor"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"schedule.{name} is {getattr(self, name)}; expected a share in [0, 1]")
+        _at_least(0, schedule__warmup_steps=self.warmup_steps or 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,8 +268,10 @@ class RunSection:
         _at_least(
             0, run__global_batch_size=self.global_batch_size, run__keep_checkpoints=self.keep_checkpoints
         )
-        if self.epochs < 0:
-            raise ConfigError(f"run.epochs is {self.epochs}; expected a positive number, or 0 for run.steps")
+        _at_least(0, run__epochs=self.epochs, run__max_minutes=self.max_minutes, run__threads=self.threads)
+        _at_least(0, run__validate_every=self.validate_every, run__sample_every=self.sample_every)
+        _at_least(1, run__validate_batches=self.validate_batches, run__num_samples=self.num_samples)
+        _at_least(1, run__max_piece_bytes=self.max_piece_bytes)
         if self.global_batch_size and self.grad_accum_steps > 1:
             raise ConfigError(
                 "run.global_batch_size and run.grad_accum_steps both say how large an update is; set one of them"
@@ -345,7 +364,7 @@ class TrainConfig:
 
     @property
     def counts_rows(self) -> bool:
-        """Whether the number of updates follows from the rows: `run.epochs`, or `data.num_epochs` where none is packed."""
+        """Whether the rows say how many updates there are: `run.epochs`, or `data.num_epochs` without packing."""
         packed = self.data.packing and not self.objective.is_preference
         return bool(self.run.epochs) or (self.data.num_epochs is not None and not packed)
 
@@ -390,5 +409,5 @@ class TrainConfig:
 def _at_least(least: int, **values: float) -> None:
     """Refuse values below `least`; a name's `__` stands for the dot of its section."""
     for name, value in values.items():
-        if value < least:
+        if not least <= value < math.inf:  # nor is NaN
             raise ConfigError(f"{name.replace('__', '.')} is {value}; expected at least {least}")

@@ -74,6 +74,10 @@ def make_source(config: TrainConfig, processor: Processor, where: Ranks) -> Batc
         raise ConfigError(
             "the recipe names no data: set data.meta to a meta JSON or to row files, e.g. --set data.meta=rows.jsonl"
         )
+    if config.objective.asks_places and not config.data.dense:
+        raise ConfigError(
+            "objective.dense_weight (or its kind) asks what lies where; set data.dense = true to know it"
+        )
     data, rank, size = config.data, where.data_rank, where.data_size
     if config.run.epochs:  # drawn by what is left, every row comes once an epoch, whatever data set it is of
         data = replace(data, num_epochs=math.ceil(config.run.epochs))

@@ -8,7 +8,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shutil import copyfile
-from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -20,7 +19,7 @@ from internvl.checkpoint.load import (
     resolve_directory,
 )
 from internvl.checkpoint.save import save_model
-from internvl.errors import CheckpointError, ConfigError
+from internvl.errors import CheckpointError
 from internvl.models.deepen import deepen, deeper_config
 from internvl.models.internvl import InternVLModel
 from internvl.models.local_init import init_local_tower

@@ -230,6 +230,26 @@ def test_skipped_rows_are_counted_listed_and_remembered(flawed, processor):
     assert other.report.num_bad_rows == 3
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_another_number_of_ranks_goes_on_over_bad_rows(flawed, processor, seed):
+    """A rank that was ahead has passed rows that the others never drew, bad ones among them."""
+    mixed = [talk(f"{n}", "b") if n % 2 else {"conversations": n} for n in range(24)]
+    write(flawed / "mixed.jsonl", mixed)
+    skip = config(flawed, "mixed", num_epochs=1, on_bad_row="skip", packing=False)
+
+    def make(rank, size):
+        return make_batches(make_dataset(skip, processor, rank=rank, world_size=size, seed=seed))
+
+    first = [make(rank, 2) for rank in range(2)]
+    seen = [doc for rank, batches in enumerate(first) for batch in islice(batches, 1 + 3 * rank)
+            for doc in documents(batch)]  # fmt: skip
+    second = make(0, 1)
+    second.load_states_of([batches.state_dict() for batches in first])
+    rest = [doc for batch in second for doc in documents(batch)]
+    assert sorted(seen + rest) == sorted(doc for batch in make(0, 1) for doc in documents(batch))
+    assert second.dataset.report.num_bad_rows == 12
+
+
 def test_an_endless_run_over_bad_rows_alone_ends(flawed, processor):
     write(flawed / "hopeless.jsonl", [{"conversations": 3}] * 4)
     with pytest.raises(DataError, match=r"none of 14 rows .*hopeless\.jsonl"):

@@ -117,7 +117,7 @@ def test_published_recipes_are_read(path):
 def test_the_published_recipes_cover_the_family():
     names = {path.stem for path in PUBLISHED}
     for release in ("internvl1_5", "internvl2", "internvl2_5", "internvl3", "internvl3_5"):
-        assert any(name.startswith(f"{release}-") for name in names), release
+        assert {f"{release}-finetune", f"{release}-lora"} <= names, release
 
 
 def test_epochs_become_steps_over_rows_that_are_not_packed():
@@ -127,3 +127,17 @@ def test_epochs_become_steps_over_rows_that_are_not_packed():
     assert config.with_steps(100, num_ranks=2).run.steps == 25
     with pytest.raises(ConfigError, match="not packed"):
         TrainConfig(run=RunSection(epochs=1)).with_steps(100, num_ranks=1)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "optimizer.clip_norm=-1", "optimizer.projector_learning_rate=-1", "optimizer.learning_rate=nan",
+        "optimizer.betas=[1.5, 0.9]", "optimizer.eps=-1", "schedule.warmup_steps=-5", "run.validate_batches=0",
+        "run.max_minutes=-1", "run.threads=-1", "run.epochs=nan", "objective.beta=-1",
+    ],
+)  # fmt: skip
+def test_numbers_that_would_ruin_a_run_are_refused_by_name(tmp_path, setting):
+    (tmp_path / "recipe.toml").write_text('[data]\nmeta = ["rows.jsonl"]\n')
+    with pytest.raises(ConfigError, match=setting.partition("=")[0]):
+        read_recipe(tmp_path / "recipe.toml", [setting])
