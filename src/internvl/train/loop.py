@@ -218,19 +218,25 @@ class Trainer:
                     f"{in_a_row} updates in a row were refused, the last, step {self.step}, because {result.refused}. "
                     f"The newest checkpoint is step {saved}; lower optimizer.learning_rate, or look at the rows"
                 )
-            last = self.step == steps
-            measured = self._measure(last=last)
-            validation = validation if measured is None else measured
-            if last or self.step % run.save_every == 0:
-                self.save()
+            if self.step == steps:
+                break
+            if self.step % run.save_every == 0:
+                self.save()  # first: a row to measure on that cannot be used must not cost what was learnt
                 saved = self.step
-        if self.data_ended:
-            validation = self._measure(last=True)
+            if run.validate_every and self.step % run.validate_every == 0:
+                validation = self._validate()
+            if run.sample_every and self.step % run.sample_every == 0:
+                self._answers()
+        finished = self.step >= steps or self.data_ended
         if saved != self.step or self.data_ended:
             self.save()
+        if finished:
+            validation = self._validate()
+            if run.sample_every:
+                self._answers()
         return RunSummary(
             step=self.step,
-            finished=self.step >= steps or self.data_ended,
+            finished=finished,
             data_ended=self.data_ended,
             seconds=time.monotonic() - began,
             last_loss=last_loss,
@@ -250,22 +256,6 @@ class Trainer:
             return batches
         reached = [self._all(len(batches) < n) for n in range(1, count + 1)]
         return batches[: reached.index(True)]
-
-    def _measure(self, *, last: bool) -> float | None:
-        """Validate and answer, where it is time to; return the validation loss.
-
-        What was learnt is saved first where that fails: rows that cannot be used must not cost it.
-        """
-        run, validation = self.config.run, None
-        try:
-            if last or (run.validate_every and self.step % run.validate_every == 0):
-                validation = self._validate()
-            if run.sample_every and (last or self.step % run.sample_every == 0):
-                self._answers()
-        except InternVLError:
-            self.save()
-            raise
-        return validation
 
     def _all(self, stop: bool) -> bool:
         """Whether any rank wants to stop; then all do."""
