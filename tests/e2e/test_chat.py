@@ -44,6 +44,32 @@ def test_a_question_from_a_pipe_is_answered_as_json(checkpoint, photo):
     assert result["usage"]["media"][0]["width"] == 120
 
 
+def test_an_answer_cut_off_before_it_has_its_form_is_a_failure(checkpoint):
+    for length, code in (("5", 1), ("60", 0)):
+        words = [
+            "-m",
+            checkpoint,
+            "Say a.",
+            "--regex",
+            "a{9}b",
+            "--max-new-tokens",
+            length,
+            "--no-loop-guard",
+        ]
+        done = subprocess.run([*CHAT, *words], capture_output=True, text=True, timeout=120)
+        assert done.returncode == code, done.stderr
+        assert ("before it had the form" in done.stderr) == bool(code)
+
+
+def test_a_picture_that_is_not_there_is_told_before_the_question_is_missed(checkpoint):
+    done = subprocess.run(
+        [*CHAT, "-m", checkpoint, "none.jpg"], input="", capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 1
+    assert "none.jpg" in done.stderr
+    assert "no such file" in done.stderr
+
+
 def test_an_interrupt_ends_a_one_shot_answer_with_130(checkpoint):
     process = subprocess.Popen(
         [*CHAT, "-m", checkpoint, "Hi", *ENDLESS], stdout=subprocess.PIPE, stderr=subprocess.PIPE

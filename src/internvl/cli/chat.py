@@ -114,8 +114,15 @@ def command(
 
     The first adapter answers; in a conversation /adapter NAME asks another one, or, without NAME, the model itself.
     """
+    from internvl.cli.chat_session import Conversation
+    from internvl.cli.shown import ClipOptions, open_shown
+
     asked = read_words(words or [])
-    if not asked.question and not interactive and not sys.stdin.isatty():
+    clip = ClipOptions(num_frames=num_frames, start=start, end=end)
+    one_shot = not interactive and (bool(asked.question) or not sys.stdin.isatty())
+    # Before the model, and before the question: a name that is wrong should not cost the wait.
+    pictures = [open_shown(name, clip) for name in asked.pictures] if one_shot else []
+    if one_shot and not asked.question:
         asked = Asked(asked.pictures, sys.stdin.read().strip())
         if not asked.question:
             raise typer.BadParameter("no question: give one as an argument or on stdin, or use --interactive")
@@ -136,15 +143,9 @@ def command(
         "repetition_penalty": repetition_penalty,
         "random_seed": seed,
     }
-    others |= {"stop_words": stop or None, **read_format(json_schema, regex, choice)}
+    form = read_format(json_schema, regex, choice)
+    others |= {"stop_words": stop or None, **form}
     gen_config = make_gen_config(sampling, others, loop_guard=loop_guard, think=bool(think))
-    from internvl.cli.chat_session import Conversation
-    from internvl.cli.shown import ClipOptions, open_shown
-
-    clip = ClipOptions(num_frames=num_frames, start=start, end=end)
-    one_shot = bool(asked.question) and not interactive
-    # Before the model: a name that is wrong should not cost the wait.
-    pictures = [open_shown(name, clip) for name in asked.pictures] if one_shot else []
     with open_pipeline(model, options) as pipe:
         conversation = Conversation(
             partial(pipe.session, enable_thinking=think),
@@ -157,7 +158,10 @@ def command(
             adapters=tuple(adapters),
         )
         if one_shot:
-            conversation.ask(asked.question, pictures)
+            answer = conversation.ask(asked.question, pictures)
+            if any(form.values()) and answer.finish_reason in ("length", "repetition"):
+                print("the answer ended before it had the form that was asked for", file=sys.stderr)
+                raise typer.Exit(1)
         else:
             conversation.run(asked.pictures, asked.question, multiline=multiline)
 

@@ -14,7 +14,7 @@ from internvl.cli.answers import AnswerPrinter
 from internvl.cli.languages import instruction
 from internvl.cli.shown import ClipOptions, Shown, describe, open_shown
 from internvl.errors import InternVLError
-from internvl.types import GenerationConfig
+from internvl.types import GenerationConfig, Response
 
 if TYPE_CHECKING:
     from internvl.chat.session import Session
@@ -73,13 +73,13 @@ class Conversation:
             "/help": lambda rest: print(HELP),
         }
 
-    def ask(self, question: str, pictures: Sequence[Shown] = ()) -> None:
-        """Ask once and print the answer; what fails is raised."""
+    def ask(self, question: str, pictures: Sequence[Shown] = ()) -> Response:
+        """Ask once, print the answer and return it; what fails is raised."""
         if self._language:
             question = f"{question}\n{instruction(self._language)}"
         self._printer.model = self._adapter or self._model
         prompt = (question, list(pictures)) if pictures else question
-        self._printer.print(self._session.ask(prompt, self._gen_config, fit_answer=self._fit_answer))
+        return self._printer.print(self._session.ask(prompt, self._gen_config, fit_answer=self._fit_answer))
 
     def run(self, pictures: Sequence[str] = (), question: str = "", *, multiline: bool = False) -> None:
         """Converse until /exit or the end of the input; `pictures` and `question` come first."""

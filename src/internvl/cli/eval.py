@@ -22,12 +22,16 @@ from internvl.cli.options import (
     SessionLen,
     TilePolicy,
 )
+from internvl.cli.output import duration
 from internvl.errors import ConfigError
 
 if TYPE_CHECKING:
     from internvl.evaluation.figures import Figure
     from internvl.evaluation.progress import EvalProgress
     from internvl.evaluation.results import Results
+
+#: Without a terminal, seconds between lines of progress.
+LINE_EVERY_S = 60.0
 
 
 def command(
@@ -99,7 +103,8 @@ def command(
     from internvl.evaluation.sets import list_sets as names_of_sets
 
     if shared is not None and not (shared / "data").is_dir():
-        raise typer.BadParameter(f"{shared} holds no folder data/", param_hint="--shared")
+        lacks = "holds no folder data/" if shared.is_dir() else "does not exist"
+        raise typer.BadParameter(f"{shared} {lacks}", param_hint="--shared")
     if list_sets:
         print("\n".join(names_of_sets(shared)))
         return 0
@@ -172,13 +177,19 @@ def _print_table(results: Results) -> None:
             print(f"{each.name}: {errors} answered with an error (score 0): see message in answers.jsonl")
 
 
+def _how_far(progress: EvalProgress) -> str:
+    return (
+        f"{progress.done} of {progress.total} samples, {progress.questions} answers, {progress.tokens} tokens"
+    )
+
+
 class _Display:
-    """Progress on stderr: a bar with the time left on a terminal, else a line when a set is done."""
+    """Progress on stderr: a bar with the time left on a terminal, else a line a minute and when a set is done."""
 
     def __init__(self) -> None:
         self._bar: Any = None
         self._task: Any = None
-        self._started = time.perf_counter()
+        self._started = self._said = time.perf_counter()
         self._open: set[str] | None = None
 
     def show(self, progress: EvalProgress) -> None:
@@ -186,16 +197,24 @@ class _Display:
         if sys.stderr.isatty():
             self._show_bar(progress)
         still_open = {name for name, left in progress.left.items() if left}
-        if self._open is not None and not sys.stderr.isatty():
+        if self._open is None:
+            left = progress.total - progress.done_before
+            self._say(f"{left} of {progress.total} samples to ask, in {len(still_open)} sets")
+        elif not sys.stderr.isatty():
             for name in self._open - still_open:
-                seconds = time.perf_counter() - self._started
-                print(
-                    f"{name} done: {progress.done} of {progress.total} samples, {progress.questions} answers,"
-                    f" {progress.tokens} tokens in {seconds:.0f} s",
-                    file=sys.stderr,
-                    flush=True,
-                )
+                self._say(f"{name} done: {_how_far(progress)} in {self._seconds():.0f} s")
+            if time.perf_counter() - self._said >= LINE_EVERY_S:
+                each = self._seconds() / max(1, progress.done - progress.done_before)
+                remaining = duration(each * (progress.total - progress.done))
+                self._say(f"{progress.set}: {_how_far(progress)}, {remaining} left")
         self._open = still_open
+
+    def _say(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+        self._said = time.perf_counter()
+
+    def _seconds(self) -> float:
+        return time.perf_counter() - self._started
 
     def _show_bar(self, progress: EvalProgress) -> None:
         from rich.console import Console

@@ -10,7 +10,7 @@ from typing import Any
 from internvl.data.pictures.english import everyday
 from internvl.data.sample import Assets, DataSample, Split
 from internvl.data.skills import load_skill, make_sample
-from internvl.errors import ConfigError
+from internvl.errors import ConfigError, MissingDependencyError
 from internvl.evaluation.item import EvalSample, Item
 from internvl.evaluation.metrics import find_metric
 from internvl.evaluation.verdict import Truth
@@ -61,7 +61,7 @@ class GeneratedSet:
         """Return this set, or where its first sample cannot be drawn here one that says why it has none."""
         try:
             self.make(self.sample_ids[0])
-        except ConfigError as error:
+        except (ConfigError, MissingDependencyError) as error:
             return replace(self, missing=str(error))
         return self
 
@@ -75,6 +75,7 @@ class GeneratedSet:
 
         Raises:
             ConfigError: This machine lacks what the skill draws with (fonts).
+            MissingDependencyError: Or a package.
         """
         assets = Assets(shared=self.shared)
         sample = make_sample(self.skill, self.seed, int(sample_id), split=self.split, assets=assets)

@@ -38,7 +38,8 @@ def open_sets(
         shared: The folder that holds `data/`; the real sets need it, generated ones show more with it.
 
     Raises:
-        ConfigError: There is no such set; the message has the nearest one.
+        ConfigError: There is no such set; the message has the nearest one. Or one that was asked for by name cannot be
+            drawn on this machine.
     """
     known = list_sets(shared)
     chosen: dict[str, bool] = {}  # name -> whether it was asked for by name, not as one of a group
@@ -54,7 +55,10 @@ def open_sets(
         else:
             skill = name.removeprefix(generated.PREFIX)
             drawn = GeneratedSet(skill=skill, count=count, seed=seed, split=split, shared=shared)
-            sets.append(drawn if by_name else drawn.or_skipped())
+            tried = drawn.or_skipped()
+            if by_name and tried.missing:
+                raise ConfigError(f"{drawn.name}: {tried.missing}")
+            sets.append(tried)
     return sets
 
 

@@ -319,6 +319,13 @@ def open_dataset(
         ConfigError: A file is missing or an entry says something impossible.
     """
     specs = read_sources(config.meta, config.sources, root=config.root)
+    lacking = config.assets and not (Path(config.assets) / "data").is_dir()
+    if lacking and any(spec.generated for spec in specs):
+        raise ConfigError(
+            f"data.assets is {config.assets!r}, which holds no folder data/: the word lists, texts and drawings that "
+            'generated rows are made of. Name the folder of the data pack, or set it to "": rows are then made of what '
+            "the package brings, which is other data"
+        )
     assets = Assets(shared=Path(config.assets) if config.assets else None)
     sources = {spec.name: open_source(spec, assets) for spec in specs}
     _check_weights(config, specs)

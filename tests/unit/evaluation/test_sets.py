@@ -136,9 +136,8 @@ def test_of_a_group_what_cannot_be_drawn_here_says_why_and_by_its_name_it_is_an_
     (lines, *_) = open_sets(["generated"], count=5, seed=1)
     assert lines.sample_ids == []
     assert lines.skipped == {"no fonts for lines": 5}
-    (lines,) = open_sets(["generated:lines"], count=5, seed=1)
-    with pytest.raises(ConfigError, match="no fonts"):
-        lines.make(lines.sample_ids[0])
+    with pytest.raises(ConfigError, match="generated:lines: no fonts"):
+        open_sets(["generated:lines"], count=5, seed=1)
 
 
 @pytest.mark.slow

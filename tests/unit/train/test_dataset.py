@@ -360,3 +360,10 @@ def test_a_configuration_that_means_nothing_is_refused(changes, said):
 def test_packed_batches_are_one_row(folder, processor):
     with pytest.raises(ConfigError, match="micro_batch_size is 2 with packing"):
         make_batches(make_dataset(config(folder), processor), micro_batch_size=2)
+
+
+def test_generated_rows_without_the_data_pack_that_the_recipe_names_are_an_error(folder, processor):
+    given = DataConfig(sources={"shapes": {"generated": "shape"}}, assets=str(folder))
+    with pytest.raises(ConfigError, match=r"data\.assets .* holds no folder data/"):
+        make_dataset(given, processor)
+    make_dataset(replace(given, assets=""), processor)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
 from PIL import Image
@@ -16,20 +18,28 @@ from internvl.errors import MissingDependencyError
 DPI = 100
 
 
+@cache
+def check_installed() -> None:
+    """Say at once what some charts would need, not at the first that does.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
+    """
+    if find_spec("matplotlib") is None:
+        raise MissingDependencyError("drawing charts needs matplotlib: pip install 'internvl[data]'")
+
+
 def draw_chart(rng: random.Random, table: ChartTable, style: ChartStyle) -> DrawnChart:
     """Draw a chart of any kind.
 
     Raises:
         MissingDependencyError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-        from matplotlib.font_manager import FontProperties
-    except ImportError as error:
-        raise MissingDependencyError(
-            "drawing charts needs matplotlib; pip install 'internvl[data]'"
-        ) from error
+    check_installed()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.font_manager import FontProperties
+
     w, h = style.size
     figure = Figure(figsize=(w / DPI, h / DPI), dpi=DPI, facecolor=_hex(style.paper), layout="constrained")
     canvas = FigureCanvasAgg(figure)

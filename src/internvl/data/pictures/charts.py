@@ -6,6 +6,7 @@ import random
 
 from internvl.data.pictures.asking import ask
 from internvl.data.pictures.chart_data import KINDS, make_table
+from internvl.data.pictures.chart_matplotlib import check_installed
 from internvl.data.pictures.chart_matplotlib import draw_chart as draw_with_matplotlib
 from internvl.data.pictures.chart_pillow import draw_chart as draw_with_pillow
 from internvl.data.pictures.chart_questions import ASKERS, ChartView
@@ -19,7 +20,12 @@ MAX_TURNS = 6
 
 
 def make_chart(rng: random.Random, *, split: Split, assets: Assets) -> DataSample:
-    """Make up figures, draw them and ask about them."""
+    """Make up figures, draw them and ask about them.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
+    """
+    check_installed()
     table = make_table(rng, rng.choices(KINDS, (3, 2, 2.5, 1.5, 3, 1.5, 1))[0], split=split, assets=assets)
     style = draw_style(rng, table, split)
     if not style.value_labels:
