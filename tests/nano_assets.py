@@ -10,12 +10,12 @@ from internvl.errors import ConfigError
 
 def has_fonts() -> bool:
     try:
-        find_fonts()
+        assert find_fonts().held_out
     except ConfigError:
         return False
     return True
 
 
 requires_fonts = pytest.mark.skipif(
-    not has_fonts(), reason="no fonts on this machine (apt-get install fonts-dejavu)"
+    not has_fonts(), reason="no fonts on this machine (apt-get install fonts-dejavu fonts-cabin)"
 )

@@ -63,8 +63,9 @@ def make(
     if out is None and preview is None:
         raise typer.BadParameter("say where to: --out DIR, or --preview FILE.html to only look")
     if shared is not None and not (shared / "data").is_dir():
-        raise typer.BadParameter(f"{shared} holds no folder data/", param_hint="--shared")
-    names = list(SKILLS) if skills == ["all"] else list(dict.fromkeys(skills))
+        lacks = "holds no folder data/" if shared.is_dir() else "does not exist"
+        raise typer.BadParameter(f"{shared} {lacks}", param_hint="--shared")
+    names = list(SKILLS) if "all" in skills else list(dict.fromkeys(skills))
     jobs = [
         Job(skill=name, count=count, seed=seed, split=split, format=format, shard_size=shard_size)
         for name in names

@@ -106,9 +106,24 @@ class FontBook:
     """Paths of the usable font files, sorted."""
 
     trained: tuple[str, ...]
-    held_out: tuple[str, ...]
+    unseen: tuple[str, ...]
+    """Of the families held out; may be none."""
     plain: tuple[str, ...]
     """Upright sans-serif fonts of those trained on, the commonest shapes of letters."""
+
+    @property
+    def held_out(self) -> tuple[str, ...]:
+        """Fonts that nothing was trained on.
+
+        Raises:
+            ConfigError: There are none; training fonts in their place would measure something else.
+        """
+        if not self.unseen:
+            raise ConfigError(
+                "none of the fonts that are held out for measuring is here: apt-get install fonts-cabin fonts-go "
+                "fonts-hack fonts-play fonts-sora fonts-sil-gentiumplus, or draw with --split train"
+            )
+        return self.unseen
 
 
 @lru_cache(maxsize=1)
@@ -127,7 +142,7 @@ def find_fonts() -> FontBook:
         and not any(style in path.stem.lower() for style in SKIPPED_STYLES)
         and covers(str(path), string.ascii_letters + string.digits)
     )
-    held_out = tuple(str(path) for path in files if path.stem.startswith(HELD_OUT_FAMILIES))
+    unseen = tuple(str(path) for path in files if path.stem.startswith(HELD_OUT_FAMILIES))
     trained = tuple(str(path) for path in files if not path.stem.startswith(HELD_OUT_FAMILIES))
     if not trained:
         places = ", ".join(str(directory) for directory in FONT_DIRECTORIES)
@@ -136,7 +151,20 @@ def find_fonts() -> FontBook:
             "fonts-noto-core (docs/nano.md has the full list)"
         )
     plain = tuple(path for path in trained if _is_plain(Path(path).stem))
-    return FontBook(trained=trained, held_out=held_out or trained, plain=plain or trained)
+    return FontBook(trained=trained, unseen=unseen, plain=plain or trained)
+
+
+@lru_cache(maxsize=1)
+def font_names() -> tuple[str, ...]:
+    """Return the file names of all fonts of this machine, sorted: what drawings depend on."""
+    return tuple(
+        sorted(
+            path.name
+            for directory in FONT_DIRECTORIES
+            for path in directory.rglob("*")
+            if path.suffix.lower() in (".ttf", ".otf", ".ttc")
+        )
+    )
 
 
 def _is_plain(stem: str) -> bool:

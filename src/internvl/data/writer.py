@@ -3,7 +3,8 @@
 Called by `internvl data make`. Below the output folder, for every skill:
 
     DIR/meta.json                      the family's meta file: one entry per skill, what `internvl train` reads
-    DIR/receipt.json                   what was asked for (`Job`): a second run goes on, or is refused if it differs
+    DIR/receipt.json                   what was asked for (`Job`) and drawn with (hashes of data pack and fonts): a
+                                       second run goes on, or is refused if it differs
     DIR/receipt.jsonl                  the family's rows: id, image, width, height, conversations
     DIR/receipt.truth.jsonl            beside each row: skill, language, metrics of the turns, truth
     DIR/receipt/00003/000601_0.jpg     pictures of shard 3
@@ -15,19 +16,21 @@ A shard is written under another name and renamed when it is whole, so that a ki
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 import os
 import shutil
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
+from internvl.data.fonts import font_names
 from internvl.data.sample import Assets, Json, Split
 from internvl.data.shards import (
     Shard,
@@ -40,7 +43,7 @@ from internvl.data.shards import (
     write_tar,
     write_text,
 )
-from internvl.data.skills import load_skill, make_sample
+from internvl.data.skills import SKILLS, load_skill, make_sample
 from internvl.errors import ConfigError
 
 Format = Literal["jsonl", "wds", "parquet"]
@@ -119,32 +122,82 @@ def _run_shard(job: Job, shard: int, directory: Path, shared: Path | None) -> No
     _write_shard(job, shard, directory, _make_shard(job, shard, shared, _tick))
 
 
-def open_jobs(jobs: Sequence[Job], directory: Path) -> list[tuple[Job, int]]:
+def open_jobs(jobs: Sequence[Job], directory: Path, *, shared: Path | None = None) -> list[tuple[Job, int]]:
     """Check the folder against `jobs` and return the shards that are missing.
 
     Raises:
-        ConfigError: The folder holds samples of the same skill made otherwise.
+        ConfigError: The folder cannot be used, holds samples of the same skill made otherwise, or a skill lacks what it
+            draws with.
+        MissingDependencyError: Or a package.
     """
-    missing = []
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{directory} cannot be made a folder: {error.strerror}") from None
+    source = _drawn_from(shared)
+    missing: list[tuple[Job, int]] = []
     for job in jobs:
         note = directory / f"{job.skill}.json"
         if note.exists():
-            _check_same(job, note)
-        directory.mkdir(parents=True, exist_ok=True)
-        replace(note, lambda target, job=job: write_lines(target, [asdict(job)]))  # type: ignore[misc]
-        for shard in range(job.num_shards):
-            rows = job.rows(directory, shard)
-            if not rows.exists() or _count_lines(rows) != len(job.indices(shard)):
-                missing.append((job, shard))
+            _check_same(job, source, note)
+        shards = [shard for shard in range(job.num_shards) if not _is_whole(job, directory, shard)]
+        if shards:  # before the work of another skill: does this one draw here?
+            assets = Assets(shared=shared)
+            make_sample(job.skill, job.seed, job.indices(shards[0])[0], split=job.split, assets=assets)
+        missing += [(job, shard) for shard in shards]
+    for job in jobs:
+        kept = asdict(job) | source
+        replace(directory / f"{job.skill}.json", lambda target, kept=kept: write_lines(target, [kept]))  # type: ignore[misc]
     return missing
 
 
-def _check_same(job: Job, note: Path) -> None:
+def _drawn_from(shared: Path | None) -> dict[str, Json]:
+    """What samples depend on beside their job: the data pack and the fonts of this machine, as short hashes."""
+    files = [] if shared is None else sorted(path for path in (shared / "data").glob("*/index.jsonl*"))
+    texts = [] if shared is None else sorted((shared / "data" / "text").glob("*"))
+    pack = [f"{path.parent.name}/{path.name} {path.stat().st_size}" for path in (*files, *texts)]
+    return {
+        "data_pack": _short_hash(pack) if shared is not None else None,
+        "fonts": _short_hash(font_names()),
+    }
+
+
+def _short_hash(names: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:12]
+
+
+def _is_whole(job: Job, directory: Path, shard: int) -> bool:
+    """Whether rows, truths and pictures of a shard are all there."""
+    rows = job.rows(directory, shard)
+    if not rows.exists() or _count_lines(rows) != len(job.indices(shard)):
+        return False
+    truths = rows.with_suffix(".truth.jsonl")
+    if not truths.exists() or _count_lines(truths) != len(job.indices(shard)):
+        return False
+    if job.format != "jsonl":
+        return rows.with_suffix(".tar" if job.format == "wds" else ".parquet").exists()
+    with rows.open(encoding="utf8") as file:
+        for line in file:
+            row = json.loads(line)
+            pictures = row.get("image") or row.get("video") or []
+            listed = [pictures] if isinstance(pictures, str) else pictures
+            if not all((directory / name).exists() for name in listed):
+                return False
+    return True
+
+
+def _check_same(job: Job, source: Mapping[str, Json], note: Path) -> None:
     """A folder may grow; everything else must be as it was."""
-    before = json.loads(note.read_text(encoding="utf8"))
+    try:
+        before = json.loads(note.read_text(encoding="utf8"))
+        assert isinstance(before, dict)
+    except (ValueError, AssertionError):
+        raise ConfigError(
+            f"{note} is no note of what was asked for; remove it, or choose another --out"
+        ) from None
     changed = [
         f"{key} {before.get(key)!r}, now {value!r}"
-        for key, value in asdict(job).items()
+        for key, value in (asdict(job) | {key: source[key] for key in source if key in before}).items()
         if key != "count" and before.get(key) != value
     ]
     if job.count < before.get("count", 0):
@@ -207,7 +260,7 @@ def write_jobs(
     Raises:
         ConfigError: The folder holds something else, or a skill lacks what it draws with.
     """
-    missing = open_jobs(jobs, directory)
+    missing = open_jobs(jobs, directory, shared=shared)
     done = 0
     if workers == 1:
         for job, shard in missing:
@@ -273,9 +326,10 @@ def _write_meta(directory: Path) -> None:
     """Write the family's meta file over every skill of the folder."""
     meta: dict[str, Json] = {}
     for note in sorted(directory.glob("*.json")):
-        if note.name == "meta.json":
+        if note.stem not in SKILLS:
             continue
-        job = Job(**json.loads(note.read_text(encoding="utf8")))
+        found = json.loads(note.read_text(encoding="utf8"))
+        job = Job(**{key: found[key] for key in Job.__dataclass_fields__ if key in found})
         annotation = f"{job.skill}.jsonl"
         if job.format != "jsonl":
             ending = "tar" if job.format == "wds" else "parquet"

@@ -3,6 +3,7 @@
 import json
 import random
 import re
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,6 +11,7 @@ from internvl.data.absent import says_absent
 from internvl.data.coverage import covers
 from internvl.data.documents.language import read_language, split_of
 from internvl.data.documents.sheet import Sheet, Style, wrap
+from internvl.data.documents.table import _rule_above
 from internvl.data.documents.table_grid import Cell, Table
 from internvl.data.documents.typefaces import find_hands, find_typefaces
 from internvl.data.documents.values import Money
@@ -17,12 +19,9 @@ from internvl.data.fonts import find_fonts
 from internvl.data.preview import find_boxes
 from internvl.data.sample import Assets
 from internvl.data.skills import make_sample
-from internvl.errors import ConfigError
+from nano_assets import requires_fonts
 
-try:
-    find_fonts()
-except ConfigError:
-    pytest.skip("no fonts to draw with", allow_module_level=True)
+pytestmark = requires_fonts
 
 
 ASSETS = Assets()
@@ -151,9 +150,6 @@ def test_held_out_documents_use_other_words_and_fonts():
     faces = {
         split: {face.regular for face in find_typefaces("Latn", split)} for split in ("train", "held_out")
     }
-    book = find_fonts()
-    if set(book.trained) & set(book.held_out):
-        pytest.skip("this machine has too few font families to hold any out")
     assert not faces["train"] & faces["held_out"]
     assert not set(find_hands("train")) & set(find_hands("held_out"))
 
@@ -170,3 +166,56 @@ def test_a_font_covers_what_it_draws():
 )
 def test_amounts_are_written_as_the_document_writes_them(cents_, written):
     assert Money("€", "EUR", ",", ".", False).number(cents_) == written
+
+
+def test_nothing_on_a_card_is_cut_off(monkeypatch):
+    date = "17 September 2031"
+    monkeypatch.setattr("internvl.data.documents.id_card._value", lambda values, key: date)
+    cards = samples("id_card", 40)
+    found = [f for card in cards for f in card.truth["fields"] if f["key"] != "issuer"]
+    assert len(found) > 120
+    assert {f["value"].title() for f in found} == {date}
+
+
+def test_a_section_is_read_to_its_end():
+    several = 0
+    for sample in samples("page", 120):
+        blocks = sample.truth["blocks"]
+        for turn in sample.turns:
+            heads = [
+                n
+                for n, b in enumerate(blocks)
+                if b["role"] == "heading" and f'"{b["text"]}"' in turn.question
+            ]
+            for n in heads:
+                body = []
+                for block in blocks[n + 1 :]:
+                    if block["role"] not in ("paragraph", "item"):
+                        break
+                    body.append(block["text"])
+                assert turn.answer == "\n".join(body)
+                several += len(body) > 1
+    assert several > 3
+
+
+def test_a_ticked_box_is_a_field_of_its_form():
+    ticked = 0
+    for sample in samples("form", 40):
+        values = {field["label"]: field["value"] for field in sample.truth["fields"]}
+        for mark in sample.truth["marks"]:
+            ticked += mark["ticked"]
+            assert not mark["ticked"] or values[mark["name"]] == mark["option"]
+    assert ticked > 3
+
+
+def test_no_line_goes_through_a_merged_cell():
+    drawn = []
+    sheet = SimpleNamespace(rule=lambda x0, y, x1, ink: drawn.append((x0, x1)))
+    tall = Cell(row=1, column=1, text="tall", rowspan=2)
+    table = Table(
+        num_rows=3,
+        num_columns=3,
+        cells=[tall, *(Cell(row=r, column=c, text="x") for r in (1, 2) for c in (0, 2))],
+    )
+    _rule_above(sheet, table, 2, [0, 10, 20, 30], 5, (0, 0, 0))
+    assert drawn == [(0, 10), (20, 30)]

@@ -6,6 +6,7 @@ import pytest
 
 from internvl.data import fonts
 from internvl.data.fonts import HELD_OUT_FAMILIES, find_fonts
+from internvl.errors import ConfigError
 from nano_assets import requires_fonts
 
 
@@ -38,3 +39,13 @@ def test_a_font_of_initials_is_left_out(tmp_path, monkeypatch, forget_fonts):
     monkeypatch.setattr(fonts, "FONT_DIRECTORIES", (tmp_path,))
     find_fonts.cache_clear()
     assert find_fonts().trained == (str(whole),)
+
+
+@requires_fonts
+def test_fonts_trained_on_do_not_stand_in_for_those_held_out(tmp_path, monkeypatch, forget_fonts):
+    face = Path(find_fonts().trained[0])
+    (tmp_path / face.name).write_bytes(face.read_bytes())
+    monkeypatch.setattr(fonts, "FONT_DIRECTORIES", (tmp_path,))
+    find_fonts.cache_clear()
+    with pytest.raises(ConfigError, match="fonts-cabin"):
+        print(find_fonts().held_out)

@@ -6,18 +6,15 @@ import tarfile
 import pytest
 from PIL import Image
 
-from internvl.data.fonts import find_fonts
 from internvl.data.preview import write_preview
 from internvl.data.sample import Assets, DataSample, Turn, box_answer, norm1000
 from internvl.data.shards import training_row
 from internvl.data.skills import make_sample
 from internvl.data.writer import Job, open_jobs, write_jobs
 from internvl.errors import ConfigError
+from nano_assets import requires_fonts
 
-try:
-    find_fonts()
-except ConfigError:
-    pytest.skip("no fonts to draw with", allow_module_level=True)
+pytestmark = requires_fonts
 
 
 def job(count=5, **changes):
@@ -139,3 +136,40 @@ def test_boxes_are_thousandths_inside_the_picture():
     assert box_answer("a cup", [(0, 0, 50, 100), (50, 0, 100, 200)], (100, 200)) == (
         "<ref>a cup</ref><box>[[0, 0, 500, 500], [500, 0, 1000, 1000]]</box>"
     )
+
+
+@pytest.mark.parametrize("lost", ["lines/00001/000002_0.jpg", "lines/00001.truth.jsonl"])
+def test_a_shard_that_lost_a_part_is_made_again(tmp_path, lost):
+    write_jobs([job()], tmp_path)
+    whole = content(tmp_path)
+    (tmp_path / lost).unlink()
+    write_jobs([job()], tmp_path)
+    assert content(tmp_path) == whole
+
+
+def test_a_folder_drawn_from_other_things_is_refused(tmp_path):
+    write_jobs([job()], tmp_path / "out")
+    (tmp_path / "pack" / "data").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="data_pack None, now"):
+        write_jobs([job(7)], tmp_path / "out", shared=tmp_path / "pack")
+
+
+def test_a_folder_that_cannot_be_used_is_an_error_before_any_work(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="cannot be made a folder"):
+        write_jobs([job()], tmp_path / "file")
+    (tmp_path / "lines.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"lines\.json is no note"):
+        write_jobs([job()], tmp_path)
+
+
+def test_other_json_in_the_folder_is_left_alone(tmp_path):
+    (tmp_path / "bar.json").write_text('{"a": 1}')
+    write_jobs([job()], tmp_path)
+    assert list(json.loads((tmp_path / "meta.json").read_text())) == ["lines"]
+
+
+def test_what_a_later_skill_lacks_is_told_before_the_first_one_is_made(tmp_path):
+    with pytest.raises(ConfigError, match="names of things in languages"):
+        write_jobs([job(), job(skill="languages")], tmp_path)
+    assert not (tmp_path / "lines").exists()

@@ -91,7 +91,7 @@ def make_form(rng: random.Random, *, split: Split, assets: Assets) -> DataSample
     ticks: list[Turn] = []
     marks: list[dict[str, Json]] = []
     for what in rng.sample(list(_CHOICES), rng.choice((0, 0, 1, 2))) if language.code == "en" else ():
-        ticks.append(_options(rng, sheet, what, margin, y, styles, marks, entry.ink))
+        ticks.append(_options(rng, sheet, what, margin, y, styles, marks, entry.ink, record))
         y += size * 2
     sheet.finish(y + size * rng.uniform(0.5, 3))
     truth: dict[str, Json] = {
@@ -149,8 +149,9 @@ def _options(
     styles: Styles,
     marks: list[dict[str, Json]],
     ink: Rgb,
+    record: Record,
 ) -> Turn:
-    """Write a row of boxes, one of them ticked."""
+    """Write a row of boxes, one of them ticked, which is a field of the form as others are."""
     size = styles.text.size
     sheet.text(x, y + size, what, styles.text, role="label")
     chosen = rng.choice(_CHOICES[what])
@@ -164,6 +165,8 @@ def _options(
             {"name": what, "option": option, "ticked": option == chosen, "box": [round(v, 1) for v in box]}
         )
         run = sheet.text(x + size * 1.4, y + size, option, styles.text, role="option")
+        if option == chosen:
+            record.add(what.lower().replace(" ", "_"), what.lower(), [run], label=what)
         x = run["box"][2] + size * 1.5
     return Turn(question=rng.choice(_TICK_QUESTIONS).format(what=what), answer=chosen, metric="exact_ci")
 

@@ -78,7 +78,8 @@ def make_id_card(rng: random.Random, *, split: Split, assets: Assets) -> DataSam
         photo = (x, top, x + photo_w, top + photo_w * 1.25)
         left, y = size * 1.2 if on_right else photo[2] + size * 1.3, top + size * 0.2
     _portrait(rng, sheet, photo)
-    room = photo[0] - left - size if photo[0] > left else width - left - size
+    beside_photo = not upright and photo[0] > left
+    room = (photo[0] if beside_photo else width) - left - size
     bottom = _fields(rng, sheet, values, styles, record, keys, (left, y, room), face.mono)
     bottom = max(bottom, photo[3] + size * 0.5)
     image = sheet.finish(bottom + size * rng.uniform(0.6, 1.6))
@@ -108,7 +109,7 @@ def _head(
 ) -> float:
     """Write issuer and kind on a band and return where it ends."""
     size = styles.text.size
-    height = size * 2.6
+    height = size * 3
     sheet.frame((0, 0, sheet.width, height), ink=None, fill=band)
     issuer = (
         values.company()
@@ -118,9 +119,9 @@ def _head(
     style = styles.bold.inked((255, 255, 255))
     while style.width(issuer) > sheet.width - 2 * size:
         issuer = issuer.rsplit(" ", 1)[0] if " " in issuer else issuer[:-1]
-    record.add("issuer", "issuer of the card", [sheet.text(size, size * 1.15, issuer, style, role="issuer")])
+    record.add("issuer", "issuer of the card", [sheet.text(size, size * 1.55, issuer, style, role="issuer")])
     title = kind.upper() if rng.random() < 0.6 else kind.title()
-    sheet.text(size, size * 2.25, title, styles.text.inked((255, 255, 255)).sized(0.85), role="title")
+    sheet.text(size, size * 2.65, title, styles.text.inked((255, 255, 255)).sized(0.85), role="title")
     return height + size
 
 
@@ -140,10 +141,15 @@ def _fields(
         style: Style = styles.bold if bold else styles.text
         value = _value(values, key)
         value = value.upper() if upper and key not in ("class",) else value
-        start = left + small.width("Matriculation No. ") if beside else left
-        while style.width(value) > left + room - start and len(value) > 3:
-            value = value.rsplit(" ", 1)[0] if " " in value else value[:-1]
-        if beside:
+        start = left + small.width("Matriculation No. ")
+        within = beside and style.width(value) <= left + room - start
+        while (
+            style.width(value) > room and style.size > 0.6 * size
+        ):  # smaller, never cut: half a date is none
+            style = style.sized(0.9)
+        if style.width(value) > room:
+            continue
+        if within:
             sheet.text(left, y + size, labels[key], small, role="label")
             run = sheet.text(start, y + size, value, style, role=key)
             y += size * 1.6

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from internvl.data.documents.asking import ask_absent, ask_read, choose
 from internvl.data.documents.finish import finish
@@ -308,10 +309,11 @@ def _turns(rng: random.Random, sample: DataSample, split: Split) -> list[Turn]:
         question = rng.choice(_WHERE_QUESTIONS).format(ref=f"<ref>{block['text']}</ref>")
         answer = box_answer(block["text"], [block["box"]], sample.images[0].size)
         turns.append(Turn(question=question, answer=answer, metric="iou@0.5"))
-    for block, after in zip(blocks, blocks[1:], strict=False):
+    for n, (block, after) in enumerate(zip(blocks, blocks[1:], strict=False), 1):
         if block["role"] == "heading" and after["role"] == "paragraph" and rng.random() < 0.1:
             question = rng.choice(_AFTER_QUESTIONS).format(what=block["text"])
-            turns.append(Turn(question=question, answer=after["text"], metric="cer"))
+            section = takewhile(lambda b: b["role"] in ("paragraph", "item"), blocks[n:])
+            turns.append(Turn(question=question, answer="\n".join(b["text"] for b in section), metric="cer"))
     if rng.random() < 0.08:
         turns.append(
             Turn(question=rng.choice(_COLUMN_QUESTIONS), answer=str(truth["columns"]), metric="exact_number")

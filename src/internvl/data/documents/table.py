@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from internvl.data.colours import Rgb
 from internvl.data.documents.finish import finish
 from internvl.data.documents.language import Language, drawable, pick_language, typefaces_of
 from internvl.data.documents.sheet import Align, Sheet, Styles
@@ -189,7 +190,7 @@ def _draw(
                 (xs[0], top + r * height, xs[-1], top + (r + 1) * height), ink=None, fill=(tone - 14,) * 3
             )
         if look == "lines":
-            sheet.rule(xs[0], round(top + r * height), xs[-1], ink=gray)
+            _rule_above(sheet, table, r, xs, top + r * height, gray)
     if look == "book":
         for r in (0, table.num_header_rows, table.num_rows):
             sheet.rule(
@@ -203,7 +204,7 @@ def _draw(
         if look in ("grid", "boxed_header") and (look == "grid" or cell.header):
             sheet.frame((round(x0), round(y0), round(x1), round(y1)), ink=gray)
         elif table.merged and cell.rowspan > 1 and not cell.header:
-            sheet.rule(x0, round(y0), xs[-1], ink=(190, 190, 190))
+            _rule_above(sheet, table, cell.row, xs, y0, (190, 190, 190), cell.column)
         style = styles.bold if cell.header else styles.text
         style = style.inked((255, 255, 255)) if cell.header and dark else style
         align: Align = "center" if cell.colspan > 1 else "right" if cell.column in table.numeric else middle
@@ -211,3 +212,18 @@ def _draw(
         if cell.text:
             sheet.text(x, (y0 + y1) / 2 + size * 0.35, cell.text, style, role="cell", align=align)
     return sheet, caption
+
+
+def _rule_above(
+    sheet: Sheet, table: Table, row: int, xs: Sequence[float], y: float, ink: Rgb, first: int = 0
+) -> None:
+    """Draw a line above a row from column `first` on, but not through cells that reach over it from above."""
+    crossed = {
+        column
+        for cell in table.cells
+        if cell.row < row < cell.row + cell.rowspan
+        for column in range(cell.column, cell.column + cell.colspan)
+    }
+    for column in range(first, table.num_columns):
+        if column not in crossed:
+            sheet.rule(xs[column], round(y), xs[column + 1], ink=ink)

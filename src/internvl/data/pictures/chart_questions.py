@@ -139,8 +139,6 @@ class ChartView:
     @property
     def labelled(self) -> bool:
         """Whether every value is written."""
-        if self.table.kind == "line" and len(self.table.series) > 1:
-            return False
         return self.style.value_labels and self.table.kind not in ("stacked", "scatter")
 
     @cached_property
@@ -376,6 +374,8 @@ _ELSEWHERE = ("Atlantis", "Iceland", "Plutonia", "Bolivia", "Madagascar", "1899"
               "Helicopters", "Avocados", "Submarines", "Fiji", "Category X", "Omega", "Bicycles",
               "Nepal")  # fmt: skip
 
+_SEVERAL = ("Helicopters", "Avocados", "Submarines", "Bicycles")
+
 
 def absent(rng: random.Random, view: ChartView) -> Turn | None:
     """A value of something that the chart does not show."""
@@ -387,7 +387,7 @@ def absent(rng: random.Random, view: ChartView) -> Turn | None:
     told = "" if len(view.table.series) == 1 else f" for {rng.choice(list(view.table.series))}"
     return Turn(
         question=phrase(rng, VALUE, NUMBER, c=name, s=told),
-        answer=f"There is no {name} in the chart.",
+        answer=f"There {'are' if name in _SEVERAL else 'is'} no {name} in the chart.",
         metric="absent",
     )
 

@@ -60,6 +60,9 @@ def draw_style(rng: random.Random, table: ChartTable, split: Split) -> ChartStyl
     grouping, point = rng.choices(_NUMBER_FORMS, _NUMBER_WEIGHTS)[0]
     legend: Legend = "below" if needed > 1 and rng.random() < 0.5 else "right"
     labelled = rng.random() < {"pie": 0.8, "scatter": 0.0}.get(table.kind, 0.45)
+    labelled &= (
+        table.kind != "line" or len(table.series) == 1
+    )  # between several lines there is no room for figures
     return ChartStyle(
         size=size, font=rng.choice(fonts), text_px=rng.randint(12, 16) + (size[0] >= 720),
         colours=_palette(rng, needed, paper), paper=paper, ink=ink, grid=rng.random() < 0.55,

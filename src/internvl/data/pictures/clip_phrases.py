@@ -42,7 +42,7 @@ WHICH_COMES = (
     "Which object comes first?",
     "Name the object that appears first.", "What shows up first in the video?",
     "Which thing is seen before all others?",
-    "What can be seen from the first frame on?",
+    "Which of the things enters first?",
 )  # fmt: skip
 WHICH_LAST = (
     "What appears last?", "Which object appears last?", "What is the last thing to appear?",

@@ -20,7 +20,7 @@ BY_CODE = (
 )  # fmt: skip
 #: Locale -> questions, the shortest and commonest first.
 IN_THE_LANGUAGE: dict[str, tuple[str, ...]] = {
-    "af": ("Wat is dit?", "Wat sien jy?", "Wat is op die prent?"),
+    "af": ("Wat is hierdie?", "Wat sien jy?", "Wat is op die prent?"),
     "am": ("ይህ ምንድን ነው?", "በምስሉ ላይ ምን አለ?"),
     "ar": ("ما هذا؟", "ماذا يوجد في الصورة؟", "ماذا ترى؟", "ما اسم هذا الشيء؟"),
     "as": ("এইটো কি?", "ছবিখনত কি আছে?"),
@@ -131,7 +131,7 @@ IN_THE_LANGUAGE: dict[str, tuple[str, ...]] = {
     "so": ("Waa maxay tani?", "Maxaa sawirka ku jira?"),
     "sq": ("Çfarë është kjo?", "Çfarë ka në foto?"),
     "sr": ("Шта је ово?", "Шта је на слици?", "Шта видиш?"),
-    "sr-Latn": ("Šta je ovo?", "Šta vidiš?"),
+    "sr-Latn": ("Šta vidiš?", "Šta se vidi na slici?"),
     "sv": ("Vad är det här?", "Vad finns på bilden?", "Vad ser du?"),
     "sw": ("Hii ni nini?", "Kuna nini kwenye picha?", "Unaona nini?"),
     "ta": ("இது என்ன?", "படத்தில் என்ன இருக்கிறது?"),

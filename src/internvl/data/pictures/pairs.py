@@ -12,7 +12,7 @@ from internvl.data.colours import COLOURS
 from internvl.data.objects import SHAPES
 from internvl.data.pictures.art import find_art
 from internvl.data.pictures.asking import NUMBER, WORD, YES_NO, Asker, ask, phrase
-from internvl.data.pictures.english import everyday, is_counted, plural, with_article
+from internvl.data.pictures.english import everyday, is_counted, is_plural, plural, with_article
 from internvl.data.pictures.scene import absent_names, choose_kinds, fitting_ground, spread
 from internvl.data.pictures.scene_view import full_name
 from internvl.data.pictures.shapes import COLOURS_ALIKE, SHAPES_ALIKE, absent_shapes, apart
@@ -225,25 +225,25 @@ def difference(rng: random.Random, pair: Pair) -> Turn | None:
     if pair.change is None:
         return None
     if pair.change == "added" and after:
-        answer = f"{_one(full_name(after))} was added."
+        answer = f"{_one_was(full_name(after))} added."
     elif pair.change == "removed" and before:
-        answer = f"{_one(full_name(before))} was removed."
+        answer = f"{_one_was(full_name(before))} removed."
     elif pair.change == "replaced" and before and after:
-        answer = f"{_one(full_name(before))} was replaced by {with_article(full_name(after))}."
+        answer = f"{_one_was(full_name(before))} replaced by {with_article(full_name(after))}."
     elif pair.change == "moved" and before and after:
         dx, dy = after.centre[0] - before.centre[0], after.centre[1] - before.centre[1]
         if min(abs(dx), abs(dy)) > 0.6 * max(abs(dx), abs(dy)):
             return None  # neither across nor up and down
         way = ("right" if dx > 0 else "left") if abs(dx) > abs(dy) else ("down" if dy > 0 else "up")
-        answer = f"{_one(full_name(before))} was moved {'to the ' if abs(dx) > abs(dy) else ''}{way}."
+        answer = f"{_one_was(full_name(before))} moved {'to the ' if abs(dx) > abs(dy) else ''}{way}."
     else:
         answer = "There is no difference."
     return Turn(question=rng.choice(DIFFERENCE), answer=answer, metric="anls")
 
 
-def _one(name: str) -> str:
+def _one_was(name: str) -> str:
     words = with_article(name)
-    return words[0].upper() + words[1:]
+    return f"{words[0].upper()}{words[1:]} {'were' if is_plural(name) else 'was'}"
 
 
 def which(rng: random.Random, pair: Pair) -> Turn | None:

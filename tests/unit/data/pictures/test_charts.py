@@ -6,19 +6,15 @@ import random
 
 import pytest
 
-from internvl.data.fonts import find_fonts
 from internvl.data.pictures.chart_data import KINDS, ChartTable, make_table, plain_number
 from internvl.data.pictures.chart_pillow import draw_chart
 from internvl.data.pictures.chart_style import draw_style, ticks
 from internvl.data.sample import Assets
 from internvl.data.skills import make_sample
-from internvl.errors import ConfigError
+from nano_assets import requires_fonts
 
 BARE = Assets(shared=None)
-try:
-    find_fonts()
-except ConfigError:
-    pytest.skip("no fonts to draw with", allow_module_level=True)
+pytestmark = requires_fonts
 
 
 def sample(index, split="train"):
@@ -118,3 +114,10 @@ def test_many_years_far_apart_begin_before_1950():
     years = [table.categories for table in tables if all(name.isdecimal() for name in table.categories)]
     assert any(int(each[0]) < 1950 for each in years)
     assert all(int(each[-1]) <= 2026 for each in years)
+
+
+def test_values_are_only_said_to_be_written_where_they_are():
+    rng = random.Random(1)
+    for _ in range(200):
+        table = make_table(rng, "line", split="train", assets=BARE)
+        assert len(table.series) == 1 or not draw_style(rng, table, "train").value_labels

@@ -1,23 +1,22 @@
 """Pairs, clips, screens and names in languages: what is said is true, and the held-out split differs."""
 
 import re
+from collections import Counter
 
 import numpy as np
 import pytest
 
 from golden import SHARED, requires_shared
-from internvl.data.fonts import find_fonts
 from internvl.data.pictures.clips import NUM_FRAMES
+from internvl.data.pictures.language_phrases import IN_THE_LANGUAGE
 from internvl.data.sample import Assets, norm1000
 from internvl.data.skills import make_sample
 from internvl.errors import ConfigError
+from nano_assets import requires_fonts
 
 BARE = Assets(shared=None)
 FULL = Assets(shared=SHARED)
-try:
-    find_fonts()
-except ConfigError:
-    pytest.skip("no fonts to draw with", allow_module_level=True)
+pytestmark = requires_fonts
 
 
 def samples(skill, count, assets=BARE, split="train"):
@@ -142,3 +141,8 @@ def test_things_are_named_as_cldr_names_them_in_over_a_hundred_languages():
         emoji = sample.truth["objects"][0]["emoji"]
         for code, turn in zip(sample.truth["languages"], sample.turns, strict=True):
             assert turn.answer == book.names[emoji][code]
+
+
+def test_a_phrase_says_which_language_it_is_in():
+    spoken = Counter(phrase for phrases in IN_THE_LANGUAGE.values() for phrase in phrases)
+    assert [phrase for phrase, number in spoken.items() if number > 1] == []
