@@ -51,7 +51,7 @@ def test_killed_in_the_middle_it_goes_on_and_asks_every_question_once(tmp_path):
     [
         (["--sets", "generated:linse"], 1, "did you mean 'generated:lines'"),
         (["--sets", "shared"], 1, "--shared DIR"),
-        (["--shared", "nowhere"], 2, "holds no folder data/"),
+        (["--shared", "nowhere"], 2, "does not exist"),
         (["--count", "0"], 2, "count"),
     ],
 )

@@ -38,7 +38,7 @@ def test_a_command_of_the_page_works(line, tmp_path, monkeypatch, capsys):
 def test_the_script_of_the_page_works(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (script,) = blocks("python")
-    exec(script, {})
+    exec(script, {"__name__": "__main__"})
     assert "generated:shape score" in capsys.readouterr().out
     assert (tmp_path / "runs" / "eval" / "shapes" / "report.html").is_file()
 

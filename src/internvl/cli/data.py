@@ -98,7 +98,7 @@ def write_samples(
     from internvl.data.writer import open_jobs, write_jobs
 
     wanted = sum(job.count for job in jobs)
-    missing = sum(len(job.indices(shard)) for job, shard in open_jobs(jobs, out))
+    missing = sum(len(job.indices(shard)) for job, shard in open_jobs(jobs, out, shared=shared))
     if missing < wanted:
         print(f"{wanted - missing} of {wanted} samples are there already", file=sys.stderr)
     bar = Progress(

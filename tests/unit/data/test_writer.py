@@ -6,6 +6,7 @@ import tarfile
 import pytest
 from PIL import Image
 
+from internvl.cli.main import run
 from internvl.data.preview import write_preview
 from internvl.data.sample import Assets, DataSample, Turn, box_answer, norm1000
 from internvl.data.shards import training_row
@@ -173,3 +174,13 @@ def test_what_a_later_skill_lacks_is_told_before_the_first_one_is_made(tmp_path)
     with pytest.raises(ConfigError, match="names of things in languages"):
         write_jobs([job(), job(skill="languages")], tmp_path)
     assert not (tmp_path / "lines").exists()
+
+
+def test_the_command_makes_and_grows_a_folder_from_a_data_pack(tmp_path, capsys):
+    (tmp_path / "pack" / "data").mkdir(parents=True)
+    words = ["--out", str(tmp_path / "out"), "--shared", str(tmp_path / "pack"), "--workers", "1"]
+    assert run(["data", "make", "lines", "--count", "2", *words]) == 0
+    assert run(["data", "make", "lines", "--count", "3", *words]) == 0
+    assert len((tmp_path / "out" / "lines.jsonl").read_text().splitlines()) == 3
+    assert run(["data", "make", "lines", "--count", "3", *words[:2]]) == 1
+    assert "made with data_pack" in capsys.readouterr().err
