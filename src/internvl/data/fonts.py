@@ -155,11 +155,11 @@ def find_fonts() -> FontBook:
 
 
 @lru_cache(maxsize=1)
-def font_names() -> tuple[str, ...]:
-    """Return the file names of all fonts of this machine, sorted: what drawings depend on."""
+def font_files() -> tuple[Path, ...]:
+    """Return all font files of this machine, sorted: what drawings depend on."""
     return tuple(
         sorted(
-            path.name
+            path
             for directory in FONT_DIRECTORIES
             for path in directory.rglob("*")
             if path.suffix.lower() in (".ttf", ".otf", ".ttc")

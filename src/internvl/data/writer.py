@@ -30,7 +30,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from internvl.data.fonts import font_names
+from internvl.data.fonts import font_files
 from internvl.data.sample import Assets, Json, Split
 from internvl.data.shards import (
     Shard,
@@ -153,12 +153,12 @@ def open_jobs(jobs: Sequence[Job], directory: Path, *, shared: Path | None = Non
 
 def _drawn_from(shared: Path | None) -> dict[str, Json]:
     """What samples depend on beside their job: the data pack and the fonts of this machine, as short hashes."""
-    files = [] if shared is None else sorted(path for path in (shared / "data").glob("*/index.jsonl*"))
+    files = [] if shared is None else sorted((shared / "data").glob("*/index.jsonl*"))
     texts = [] if shared is None else sorted((shared / "data" / "text").glob("*"))
     pack = [f"{path.parent.name}/{path.name} {path.stat().st_size}" for path in (*files, *texts)]
     return {
         "data_pack": _short_hash(pack) if shared is not None else None,
-        "fonts": _short_hash(font_names()),
+        "fonts": _short_hash([path.name for path in font_files()]),
     }
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from PIL import ImageFont, features
 
 from internvl.data.coverage import covers
-from internvl.data.fonts import FONT_DIRECTORIES, HELD_OUT_FAMILIES, find_fonts
+from internvl.data.fonts import HELD_OUT_FAMILIES, find_fonts, font_files
 from internvl.data.sample import Split
 
 #: script -> (families to train on, families held out), where `data.fonts` has none
@@ -63,18 +63,6 @@ class Typeface:
     """Needs libraqm: joining letters, or from right to left."""
 
 
-@lru_cache(maxsize=1)
-def _files() -> tuple[Path, ...]:
-    return tuple(
-        sorted(
-            path
-            for directory in FONT_DIRECTORIES
-            for path in directory.rglob("*")
-            if path.suffix.lower() in (".ttf", ".otf", ".ttc")
-        )
-    )
-
-
 def _family_and_style(stem: str) -> tuple[str, str]:
     for pattern, style in _ENDS:
         if match := pattern.search(stem):
@@ -114,7 +102,7 @@ def find_typefaces(script: str, split: Split, letters: str = LATIN) -> tuple[Typ
         if not features.check("raqm") and (script in _SHAPED or script == "Hebr"):
             return ()
         prefixes = _SCRIPT_FAMILIES[script][split == "held_out"]
-        paths = [str(path) for path in _files() if path.stem.startswith(prefixes)]
+        paths = [str(path) for path in font_files() if path.stem.startswith(prefixes)]
         found = _group(paths, shaped=script in _SHAPED or script == "Hebr")
     else:
         book = find_fonts()
@@ -141,7 +129,7 @@ def find_hands(split: Split) -> tuple[str, ...]:
         ConfigError: There is no font at all (`find_fonts`).
     """
     wanted, other = (_HELD_OUT_HAND, _HAND) if split == "held_out" else (_HAND, HELD_OUT_FAMILIES)
-    files = [str(p) for p in _files() if p.stem.startswith(wanted) and not p.stem.startswith(other)]
+    files = [str(p) for p in font_files() if p.stem.startswith(wanted) and not p.stem.startswith(other)]
     files = [path for path in files if covers(path, LATIN)]
     if not files:
         book = find_fonts()
